@@ -1,0 +1,137 @@
+"""The contract between a slot and the inference engine behind it. Implementing it is all it takes to add one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import JsonValue
+
+from providers.capabilities import Capability, Operation
+from providers.devices import Device
+from providers.errors import EngineError
+from providers.spec import SlotSpec
+
+JsonObject = dict[str, JsonValue]
+Slot = TypeVar("Slot", bound=SlotSpec)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A slot's model on this node's disk: the main file or folder, and its companions by role."""
+
+    main: Path
+    companions: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where and with what one engine process starts, decided by the slot's replica."""
+
+    device: Device
+    host: str
+    port: int
+    token: str
+    cache_dir: Path
+    accelerator_ids: tuple[str, ...] = ()
+    """Devices that Ray assigned to the replica, as it names them; empty: all of the node's."""
+    cpu_threads: int = 1
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    """Those of the provider's `programs` that are on this node's PATH."""
+    base_env: Mapping[str, str] = field(default_factory=dict)
+    """The node's own PATH, HOME, locale and the like."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """An engine's argv, and the argv that removes what outlives its process (a container), if anything does."""
+
+    argv: tuple[str, ...]
+    cleanup: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an engine answers HTTP, and the bearer token that it demands."""
+
+    url: str
+    token: str
+
+
+class HealthState(StrEnum):
+    DEAD = "dead"
+    STARTING = "starting"
+    WARMING = "warming"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`progress` is 0..1 where the engine tells how much of its model is loaded."""
+
+    state: HealthState
+    progress: float | None = None
+    detail: str = ""
+
+
+class StreamTranslator(Protocol):
+    """Rewrites one streamed answer; keeps what it needs from one chunk to the next."""
+
+    def feed(self, chunk: bytes) -> bytes: ...
+    def finish(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """How one request differs from what the client sees. A field left None passes bytes through untouched."""
+
+    request: JsonObject | None = None
+    response: Callable[[JsonValue], JsonValue] | None = None
+    stream: StreamTranslator | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an operation's requests go, and how the engine's dialect differs from OpenAI's.
+
+    `translate` checks the parsed body (raising `InvalidRequest`) and says what to rewrite;
+    `error` turns the engine's error status and body into the client's terms.
+    """
+
+    path: str
+    error: Callable[[int, bytes], EngineError]
+    method: str = "POST"
+    translate: Callable[[JsonObject, SlotSpec], Translation] | None = None
+
+
+class Provider(ABC, Generic[Slot]):
+    """Knowledge of one engine. Stateless: one instance serves every slot of its kind."""
+
+    name: ClassVar[str]
+    spec: ClassVar[type[SlotSpec]]
+    """The slot's configuration with this provider's options."""
+    capabilities: ClassVar[frozenset[Capability]]
+    devices: ClassVar[frozenset[Device]]
+    companions: ClassVar[frozenset[str]] = frozenset()
+    """Roles that a slot's `companions` may name."""
+    programs: ClassVar[tuple[str, ...]] = ()
+    """Programs that `start_cmd` uses when the node's PATH has them."""
+
+    @abstractmethod
+    def build_env(self, slot: Slot, model: ModelFiles, placement: Placement) -> dict[str, str]:
+        """The engine's complete environment. Pure."""
+
+    @abstractmethod
+    def start_cmd(self, slot: Slot, model: ModelFiles, placement: Placement) -> Command:
+        """The argv of the engine's process. Pure. Raises `ProviderError` if this placement cannot run it."""
+
+    @abstractmethod
+    async def health(self, endpoint: Endpoint) -> Health:
+        """A probe of milliseconds: DEAD refuses to work, STARTING has no open port, WARMING is loading,
+        READY answers requests with the model."""
+
+    @abstractmethod
+    def infer(self, operation: Operation) -> Route | None:
+        """The request path for an operation; None if the engine has none."""

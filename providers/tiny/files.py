@@ -1,0 +1,62 @@
+"""GGUF files that appear under their name only when they are whole."""
+
+import filecmp
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from gguf import GGUFWriter
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float32]
+Tensors: TypeAlias = Mapping[str, NDArray[np.float32] | NDArray[np.float16]]
+
+
+@contextmanager
+def gguf_file(path: Path, architecture: str) -> Iterator[GGUFWriter]:
+    """Yield a writer for metadata and tensors; when the block ends well, the file is at `path`.
+
+    A file there with the same bytes is left as it is. Raises `OSError` if the folder cannot be written.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        writer = GGUFWriter(part, architecture)
+        try:
+            yield writer
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+        finally:
+            writer.close()
+        if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
+            _publish(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def add_tensors(writer: GGUFWriter, tensors: Tensors) -> None:
+    """Add float arrays by name, in their order and precision; shapes are numpy's, (out, in) for a matrix."""
+    for name, values in tensors.items():
+        writer.add_tensor(name, values)
+
+
+def _publish(part: Path, path: Path) -> None:
+    # The engine may run as another user than the one who made the file, and mkstemp makes private files.
+    part.chmod(0o644)
+    _sync(part)
+    part.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

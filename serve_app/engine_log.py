@@ -1,0 +1,59 @@
+"""What an engine wrote: its last lines in memory, all of it in a rotating file, secrets masked."""
+
+import logging
+import os
+from collections import deque
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+LAST_LINES = 200
+LINE_LIMIT = 2000
+FILE_BYTES = 4 * 1024 * 1024
+MASK = "[masked]"
+
+
+class EngineLog:
+    """Collects bytes as they come; `tail` answers whole lines."""
+
+    def __init__(self, file: Path, secrets: tuple[str, ...] = ()) -> None:
+        self._secrets = [secret for secret in secrets if secret]
+        self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._partial = b""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._file = RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=1, delay=True, encoding="utf-8")
+
+    def feed(self, data: bytes) -> None:
+        *lines, self._partial = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
+        if len(self._partial) > LINE_LIMIT:
+            lines, self._partial = [*lines, self._partial], b""
+        for line in lines:
+            self._add(line)
+
+    def _add(self, line: bytes) -> None:
+        text = line[:LINE_LIMIT].decode("utf-8", "replace").rstrip()
+        if not text:
+            return
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        self._lines.append(text)
+        self._file.emit(logging.LogRecord("engine", logging.INFO, "", 0, text, None, None))
+
+    def tail(self, lines: int = 20) -> tuple[str, ...]:
+        return tuple(self._lines)[-lines:]
+
+    def reason(self) -> str:
+        """The line that most likely says why the engine failed."""
+        for line in reversed(self._lines):
+            if any(word in line.lower() for word in ("error", "failed", "cannot", "invalid", "unable")):
+                return line
+        return self._lines[-1] if self._lines else "it wrote nothing"
+
+    def close(self) -> None:
+        if self._partial:
+            self._add(self._partial)
+            self._partial = b""
+        self._file.close()
+
+
+def log_file(folder: Path, slot: str, rank: int) -> Path:
+    return folder / f"{slot.replace(os.sep, '_')}-{rank}.log"

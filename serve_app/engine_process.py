@@ -1,0 +1,110 @@
+"""One engine process under its guard: start, watch, stop. It never outlives the process that started it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from providers.base import Command
+from serve_app.engine_log import EngineLog
+
+GUARD = Path(__file__).with_name("guard.py")
+STOP_GRACE_S = 5.0
+KILL_GRACE_S = 3.0
+READ_SIZE = 65536
+
+
+class EngineProcess:
+    """Owned by one event loop. `wait` answers the exit code as often as it is asked."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: EngineLog) -> None:
+        self._popen = popen
+        self.log = log
+        self._exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._pump = asyncio.create_task(self._pump_output())
+        self._watch_exit()
+
+    @classmethod
+    async def start(cls, command: Command, env: Mapping[str, str], log: EngineLog) -> "EngineProcess":
+        """Raises OSError if not even the guard can start; an engine that cannot start exits with 127."""
+        argv = [sys.executable, "-I", "-S", str(GUARD), str(STOP_GRACE_S), *command.cleanup, "--"]
+        popen = subprocess.Popen(
+            [*argv, *command.argv],
+            env=dict(env),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        return cls(popen, log)
+
+    @property
+    def pid(self) -> int:
+        """The guard's pid; the engine is its child."""
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return not self._exited.done()
+
+    async def wait(self) -> int:
+        """Exit code; 128 + n if signal n killed the engine."""
+        code = await asyncio.shield(self._exited)
+        await asyncio.wait([self._pump], timeout=1)
+        return code
+
+    async def stop(self) -> None:
+        """Ask, wait a bounded time, kill the group, reap; also when the caller is cancelled meanwhile."""
+        stopping = asyncio.create_task(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await stopping
+            raise
+
+    async def _stop(self) -> None:
+        if self.alive:
+            self._close_stdin()
+            await asyncio.wait([self._exited], timeout=STOP_GRACE_S + KILL_GRACE_S)
+        if self.alive:
+            os.kill(self.pid, signal.SIGKILL)
+            await self._exited
+        await asyncio.wait([self._pump], timeout=1)
+        self._pump.cancel()
+        self.log.close()
+
+    def _close_stdin(self) -> None:
+        if self._popen.stdin:
+            with contextlib.suppress(OSError):
+                self._popen.stdin.close()
+
+    def _watch_exit(self) -> None:
+        loop = asyncio.get_running_loop()
+        pidfd = os.pidfd_open(self.pid)
+
+        def exited() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            code = self._popen.wait()
+            self._close_stdin()
+            if not self._exited.done():
+                self._exited.set_result(code if code >= 0 else 128 - code)
+
+        loop.add_reader(pidfd, exited)
+
+    async def _pump_output(self) -> None:
+        assert self._popen.stdout is not None
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=READ_SIZE)
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), self._popen.stdout
+        )
+        try:
+            while data := await reader.read(READ_SIZE):
+                self.log.feed(data)
+        finally:
+            transport.close()
