@@ -12,10 +12,15 @@ from pathlib import Path
 from providers.base import Command
 from serve_app.engine_log import EngineLog
 
-GUARD = Path(__file__).with_name("guard.py")
 STOP_GRACE_S = 5.0
 KILL_GRACE_S = 3.0
 READ_SIZE = 65536
+
+
+def guarded(argv: tuple[str, ...], stop: int, grace_s: float, cleanup: tuple[str, ...] = ()) -> list[str]:
+    """The argv that runs `argv` under its guard; the pipe on the guard's stdin is what keeps it alive."""
+    guard = Path(__file__).with_name("guard.py")
+    return [sys.executable, "-I", "-S", str(guard), str(int(stop)), str(grace_s), *cleanup, "--", *argv]
 
 
 class EngineProcess:
@@ -31,9 +36,8 @@ class EngineProcess:
     @classmethod
     async def start(cls, command: Command, env: Mapping[str, str], log: EngineLog) -> "EngineProcess":
         """Raises OSError if not even the guard can start; an engine that cannot start exits with 127."""
-        argv = [sys.executable, "-I", "-S", str(GUARD), str(STOP_GRACE_S), *command.cleanup, "--"]
         popen = subprocess.Popen(
-            [*argv, *command.argv],
+            guarded(command.argv, signal.SIGTERM, STOP_GRACE_S, command.cleanup),
             env=dict(env),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -100,9 +104,7 @@ class EngineProcess:
         assert self._popen.stdout is not None
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=READ_SIZE)
-        transport, _ = await loop.connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), self._popen.stdout
-        )
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._popen.stdout)
         try:
             while data := await reader.read(READ_SIZE):
                 self.log.feed(data)

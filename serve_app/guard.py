@@ -1,7 +1,7 @@
-"""Runs one engine so that nothing of it outlives its owner. Stand-alone: `python -I -S guard.py GRACE_S [CLEANUP...] -- ARGV...`.
+"""Runs one engine so that nothing of it outlives its owner. Stand-alone: `python -I -S guard.py SIGNAL GRACE_S [CLEANUP...] -- ARGV...`.
 
 The owner holds the write end of this process's stdin. However the owner goes (stop, crash, kill -9), the pipe closes;
-then the engine's whole process group is asked to stop, killed after GRACE_S seconds, orphans of it are reaped, and
+then the engine's whole process group is asked to stop by SIGNAL, killed after GRACE_S seconds, orphans of it are reaped, and
 CLEANUP (an argv, perhaps empty) runs. If the guard itself is killed, the kernel kills the engine.
 
 It imports next to nothing because every engine waits for it.
@@ -81,9 +81,9 @@ def signal_group(group: int, number: int) -> None:
         pass
 
 
-def stop(engine: int, grace_s: float) -> int:
+def stop(engine: int, number: int, grace_s: float) -> int:
     """Ask, wait, kill; the engine's wait status."""
-    signal_group(engine, signal.SIGTERM)
+    signal_group(engine, number)
     deadline = time.monotonic() + grace_s
     while time.monotonic() < deadline:
         if (status := reap(engine)) is not None:
@@ -120,7 +120,7 @@ def run_cleanup(argv: list[str]) -> None:
 
 def main() -> int:
     separator = sys.argv.index("--")
-    grace_s, cleanup = float(sys.argv[1]), sys.argv[2:separator]
+    stop_signal, grace_s, cleanup = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:separator]
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
     reader, writer = os.pipe()
     for end in (reader, writer):
@@ -131,7 +131,7 @@ def main() -> int:
     engine = spawn(sys.argv[separator + 1 :])
     status = wait_for_end(engine, reader)
     if status is None:
-        status = stop(engine, grace_s)
+        status = stop(engine, stop_signal, grace_s)
     kill_descendants(engine)
     if cleanup:
         run_cleanup(cleanup)

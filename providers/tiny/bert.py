@@ -1,13 +1,13 @@
 """Tiny BERT encoders with random weights: one that embeds texts, one that scores a query against documents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from gguf import GGUFWriter, LlamaFileType, PoolingType
 
-from providers.tiny.files import FloatArray, Tensors, add_tensors, gguf_file
+from providers.tiny.files import gguf_file
 from providers.tiny.vocabulary import word_pieces
+from providers.tiny.weights import Draw, Tensors, add_tensors, linear, norm, random_weights
 
 EMBEDDING_LENGTH = 32
 CONTEXT_LENGTH = 512
@@ -18,9 +18,7 @@ _SEED = 0
 _WORDS = (
     "the a is of to and in cat dog car blue red sky bank river money paris france capital hello world good bad"
     " tiny model"
-).split()
-
-Draw = Callable[..., FloatArray]
+)
 
 
 def make_embedder(path: Path) -> None:
@@ -39,26 +37,8 @@ def make_reranker(path: Path) -> None:
     _make(path, "tiny-reranker", PoolingType.RANK, _scoring_head)
 
 
-def random_weights(seed: int) -> Draw:
-    """A function from a shape to normal noise that keeps the size of what passes through it."""
-    generator = np.random.default_rng(seed)
-
-    def draw(*shape: int) -> FloatArray:
-        return (generator.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
-
-    return draw
-
-
-def ones(size: int) -> FloatArray:
-    return np.ones(size, np.float32)
-
-
-def zeros(size: int) -> FloatArray:
-    return np.zeros(size, np.float32)
-
-
 def _make(path: Path, name: str, pooling: PoolingType, head: Callable[[GGUFWriter, Draw], Tensors]) -> None:
-    pieces, draw = word_pieces(_WORDS), random_weights(_SEED)
+    pieces, draw = word_pieces(_WORDS.split()), random_weights(_SEED)
     with gguf_file(path, "bert") as writer:
         writer.add_name(name)
         _write_shape(writer, len(pieces), pooling)
@@ -88,33 +68,28 @@ def _embedding_tables(draw: Draw, vocabulary_size: int) -> Tensors:
         "token_embd.weight": draw(vocabulary_size, EMBEDDING_LENGTH) * 6,
         "token_types.weight": draw(2, EMBEDDING_LENGTH),
         "position_embd.weight": draw(CONTEXT_LENGTH, EMBEDDING_LENGTH) * 0.3,
-        "token_embd_norm.weight": ones(EMBEDDING_LENGTH),
-        "token_embd_norm.bias": zeros(EMBEDDING_LENGTH),
+        **norm("token_embd_norm", EMBEDDING_LENGTH),
     }
 
 
-def _layer(draw: Draw, prefix: str) -> Mapping[str, FloatArray]:
+def _layer(draw: Draw, prefix: str) -> Tensors:
     length = EMBEDDING_LENGTH
-    tensors: dict[str, FloatArray] = {}
-    for projection in ("attn_q", "attn_k", "attn_v", "attn_output"):
-        tensors[f"{projection}.weight"] = draw(length, length)
-        tensors[f"{projection}.bias"] = zeros(length)
-    for norm in ("attn_output_norm", "layer_output_norm"):
-        tensors[f"{norm}.weight"] = ones(length)
-        tensors[f"{norm}.bias"] = zeros(length)
-    tensors["ffn_up.weight"] = draw(_FEED_FORWARD_LENGTH, length)
-    tensors["ffn_up.bias"] = zeros(_FEED_FORWARD_LENGTH)
-    tensors["ffn_down.weight"] = draw(length, _FEED_FORWARD_LENGTH)
-    tensors["ffn_down.bias"] = zeros(length)
-    return {prefix + name: values for name, values in tensors.items()}
+    return {
+        **linear(draw, f"{prefix}attn_q", length, length),
+        **linear(draw, f"{prefix}attn_k", length, length),
+        **linear(draw, f"{prefix}attn_v", length, length),
+        **linear(draw, f"{prefix}attn_output", length, length),
+        **norm(f"{prefix}attn_output_norm", length),
+        **linear(draw, f"{prefix}ffn_up", _FEED_FORWARD_LENGTH, length),
+        **linear(draw, f"{prefix}ffn_down", length, _FEED_FORWARD_LENGTH),
+        **norm(f"{prefix}layer_output_norm", length),
+    }
 
 
 def _scoring_head(writer: GGUFWriter, draw: Draw) -> Tensors:
     # llama.cpp counts a reranker's outputs by its labels.
     writer.add_classifier_output_labels(["LABEL_0"])
     return {
-        "cls.weight": draw(EMBEDDING_LENGTH, EMBEDDING_LENGTH),
-        "cls.bias": zeros(EMBEDDING_LENGTH),
-        "cls.output.weight": draw(1, EMBEDDING_LENGTH),
-        "cls.output.bias": zeros(1),
+        **linear(draw, "cls", EMBEDDING_LENGTH, EMBEDDING_LENGTH),
+        **linear(draw, "cls.output", 1, EMBEDDING_LENGTH),
     }

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFWriter, LlamaFileType
 
-from providers.tiny.files import FloatArray, Tensors, add_tensors, gguf_file
+from providers.tiny.files import gguf_file
 from providers.tiny.template import END_OF_TURN, START_OF_TURN, TEMPLATE, TOOL_CUE
 from providers.tiny.vocabulary import SentencePieces, byte_token, sentence_pieces
+from providers.tiny.weights import FloatArray, Tensors, add_tensors, ones
 
 CONTEXT_LENGTH = 8192
 _HEAD_LENGTH = 32
@@ -44,9 +45,7 @@ TALKING = (
 LOOPING = (Script(_ANSWER_CUE, ("one", "▁two", "▁three", "▁four", "▁five,"), endless=True),)
 
 
-def make_chat_model(
-    path: Path, name: str, scripts: Sequence[Script], context_length: int = CONTEXT_LENGTH
-) -> int:
+def make_chat_model(path: Path, name: str, scripts: Sequence[Script], context_length: int = CONTEXT_LENGTH) -> int:
     """Make a chat model that recites `scripts` and return its embedding length, which a projector must match.
 
     `context_length` is in tokens. Raises `KeyError` if a cue is no token, `OSError` if the file cannot be written.
@@ -102,7 +101,6 @@ def _weights(successors: Sequence[int], embedding_length: int) -> Tensors:
     embeddings: FloatArray = np.eye(size, embedding_length, dtype=np.float32)
     output: FloatArray = np.zeros((size, embedding_length), np.float32)
     output[successors, range(size)] = 1
-    norm: FloatArray = np.ones(embedding_length, np.float32)
     block_shapes = {
         "attn_q": (embedding_length, embedding_length),
         "attn_k": (_HEAD_LENGTH, embedding_length),
@@ -115,8 +113,8 @@ def _weights(successors: Sequence[int], embedding_length: int) -> Tensors:
     return {
         "token_embd.weight": embeddings.astype(np.float16),
         "output.weight": output.astype(np.float16),
-        "output_norm.weight": norm,
-        "blk.0.attn_norm.weight": norm,
-        "blk.0.ffn_norm.weight": norm,
+        "output_norm.weight": ones(embedding_length),
+        "blk.0.attn_norm.weight": ones(embedding_length),
+        "blk.0.ffn_norm.weight": ones(embedding_length),
         **{f"blk.0.{layer}.weight": np.zeros(shape, np.float16) for layer, shape in block_shapes.items()},
     }

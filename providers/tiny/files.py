@@ -3,17 +3,11 @@
 import filecmp
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeAlias
 
-import numpy as np
 from gguf import GGUFWriter
-from numpy.typing import NDArray
-
-FloatArray: TypeAlias = NDArray[np.float32]
-Tensors: TypeAlias = Mapping[str, NDArray[np.float32] | NDArray[np.float16]]
 
 
 @contextmanager
@@ -38,12 +32,6 @@ def gguf_file(path: Path, architecture: str) -> Iterator[GGUFWriter]:
             _publish(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def add_tensors(writer: GGUFWriter, tensors: Tensors) -> None:
-    """Add float arrays by name, in their order and precision; shapes are numpy's, (out, in) for a matrix."""
-    for name, values in tensors.items():
-        writer.add_tensor(name, values)
 
 
 def _publish(part: Path, path: Path) -> None:

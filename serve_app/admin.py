@@ -1,0 +1,86 @@
+"""What the server tells of itself: models, slots, health."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from providers.capabilities import Capability
+from serve_app.errors import BadRequest
+from serve_app.lifecycle import LOADING, RESIDENT, SlotState
+
+Record = dict[str, Any]
+ReadRecords = Callable[[], Awaitable[list[Record]]]
+
+LOADED, LOADS, UNLOADED = "loaded", "loading", "unloaded"
+
+
+class Admin:
+    """`read_records` asks the board; `created` is when the server started, in Unix seconds."""
+
+    def __init__(self, read_records: ReadRecords, created: int) -> None:
+        self._read_records, self._created = read_records, created
+
+    async def models(self, _: Request) -> Response:
+        """OpenAI's list, with the state of each slot: https://platform.openai.com/docs/api-reference/models"""
+        data = [self._model(record) for record in await self._read_records()]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        """One model by any of its names."""
+        name = request.path_params["name"]
+        for record in await self._read_records():
+            if name in (record["name"], f"hal0/{record['name']}", record["model"], *record["aliases"]):
+                return JSONResponse(self._model(record) | {"id": name})
+        raise await self._unknown("model", name)
+
+    async def slots(self, _: Request) -> Response:
+        return JSONResponse({"slots": await self._read_records()})
+
+    async def slot(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        for record in await self._read_records():
+            if record["name"] == name:
+                return JSONResponse(record)
+        raise await self._unknown("slot", name)
+
+    async def health(self, _: Request) -> Response:
+        """Open without a key. Whether slots are loaded does not matter: they load when they are asked for."""
+        return JSONResponse({"status": "ok"})
+
+    async def _unknown(self, kind: str, name: str) -> BadRequest:
+        known = ", ".join(record["name"] for record in await self._read_records())
+        message = f"The {kind} '{name[:200]}' does not exist. There are: {known}."
+        return BadRequest(404, message, f"{kind}_not_found", kind)
+
+    def _model(self, record: Record) -> Record:
+        capabilities = record["capabilities"]
+        return {
+            "id": record["name"],
+            "object": "model",
+            "created": self._created,
+            "owned_by": "hal0",
+            "aliases": record["aliases"],
+            "description": record["description"],
+            "capabilities": capabilities,
+            "context_length": record["context_size"],
+            "architecture": modalities(capabilities),
+            "state": record["state"],
+            "status": {"value": load_status(record["state"])},
+        }
+
+
+def load_status(state: str) -> str:
+    """Serving's states in the three words that clients of llama-server's router know."""
+    if SlotState(state) in RESIDENT:
+        return LOADED
+    return LOADS if SlotState(state) in LOADING else UNLOADED
+
+
+def modalities(capabilities: list[str]) -> Record:
+    inputs = ["text"] if set(capabilities) - {Capability.TRANSCRIPTION, Capability.TRANSLATION} else []
+    inputs += ["image"] if Capability.VISION in capabilities else []
+    inputs += ["audio"] if {Capability.TRANSCRIPTION, Capability.TRANSLATION} & set(capabilities) else []
+    output = "embedding" if Capability.EMBEDDING in capabilities else "text"
+    return {"input_modalities": inputs, "output_modalities": ["audio" if capabilities == ["speech"] else output]}

@@ -1,0 +1,116 @@
+"""The application that `serve run` imports: `serve_app.app:build`."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.schema import LoggingConfig
+
+from providers.devices import Device
+from providers.registry import provider
+from providers.spec import SlotSpec
+from serve_app.board_deployment import BoardDeployment
+from serve_app.config import ServingConfig, parse_config
+from serve_app.ingress import IngressDeployment
+from serve_app.nodes import alive_nodes
+from serve_app.placement import Claim, advice_if_unplaceable, claim_of, resolve_device
+from serve_app.security import load_keys, require_closed
+from serve_app.settings import load_settings
+from serve_app.slot import SlotDeployment
+
+logger = logging.getLogger("hal0")
+
+MANY_CALLS = 10_000
+METRIC_WINDOW_S = 1.0
+DRAIN_WAIT_S = 60.0
+INGRESS_DRAIN_S = 10.0
+DRAIN_POLL_S = 0.05
+QUIET_LOGS = LoggingConfig(enable_access_log=False)
+
+
+def build(args: dict[str, Any]) -> serve.Application:
+    """One ingress, one board, and a deployment for each slot. Raises `ConfigError`."""
+    config = parse_config(args)
+    require_closed(serving_host(), load_keys(config, load_settings()), config.ingress.allow_open)
+    nodes = alive_nodes()
+    devices = {slot.name: resolve_device(slot, provider(slot.provider).devices, nodes) for slot in config.slots}
+    raw = json.loads(json.dumps(args))
+    board = _board(raw, devices)
+    slots: dict[str, Any] = {}
+    for slot, raw_slot in zip(config.slots, raw["slots"], strict=True):
+        claim = claim_of(slot, devices[slot.name])
+        if advice := advice_if_unplaceable(claim, nodes):
+            logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
+        slots[slot.name] = _slot(config, slot, raw_slot, devices[slot.name], claim, board)
+    return _ingress(config, raw, devices, board, slots)
+
+
+def serving_host() -> str:
+    """Where Serve listens for HTTP."""
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client()
+    return str(client.get_serve_details()["http_options"]["host"]) if client else "127.0.0.1"
+
+
+def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
+    return serve.deployment(
+        BoardDeployment,
+        name="board",
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=MANY_CALLS,
+        graceful_shutdown_timeout_s=1,
+        logging_config=QUIET_LOGS,
+    ).bind(raw, dict(devices))
+
+
+def _slot(
+    config: ServingConfig, slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, board: Any
+) -> Any:
+    floor = max(slot.min_replicas, int(slot.pin))
+    spread = config.ingress.replicas if slot.max_replicas > 1 else MANY_CALLS
+    return serve.deployment(
+        SlotDeployment,
+        name=slot.name,
+        ray_actor_options={
+            "num_cpus": claim.cpus,
+            "num_gpus": claim.gpus,
+            "memory": claim.memory_bytes or None,
+            "resources": dict(claim.custom),
+        },
+        max_ongoing_requests=spread,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=floor,
+            initial_replicas=floor,
+            max_replicas=slot.max_replicas,
+            target_ongoing_requests=1,
+            upscale_delay_s=0,
+            downscale_delay_s=0,
+            downscale_to_zero_delay_s=0,
+            metrics_interval_s=METRIC_WINDOW_S / 4,
+            look_back_period_s=METRIC_WINDOW_S,
+        ),
+        request_router_config=RequestRouterConfig(request_router_class="serve_app.watched_router:WatchedRouter"),
+        graceful_shutdown_timeout_s=DRAIN_WAIT_S,
+        graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
+        logging_config=QUIET_LOGS,
+    ).bind(raw, device.value, board)
+
+
+def _ingress(
+    config: ServingConfig, raw: Mapping[str, Any], devices: Mapping[str, Device], board: Any, slots: Mapping[str, Any]
+) -> serve.Application:
+    deployment = serve.deployment(
+        serve.ingress()(IngressDeployment),
+        name="ingress",
+        num_replicas=config.ingress.replicas,
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=MANY_CALLS,
+        graceful_shutdown_timeout_s=INGRESS_DRAIN_S,
+        graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
+        logging_config=QUIET_LOGS,
+    )
+    return deployment.bind(raw, dict(devices), board, dict(slots))

@@ -1,0 +1,70 @@
+"""The `hal0` command."""
+
+import json
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from serve_app.config import ConfigError, load_config_file
+from serve_app.settings import load_settings
+
+DEFAULT_CONFIG = Path("configs/hal0.yaml")
+CONFIG_ERROR = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Every kind of model behind one OpenAI-compatible address, on Ray Serve."""
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
+def check(config: Path) -> None:
+    """Check CONFIG without starting anything."""
+    try:
+        parsed, host, port = load_config_file(config)
+    except ConfigError as error:
+        _refuse(error)
+    click.echo(f"{config} is valid: {len(parsed.slots)} slots on {host}:{port}")
+    for slot in parsed.slots:
+        click.echo(f"  {slot.name:16} {slot.provider:12} {slot.device:8} {', '.join(slot.capabilities)}")
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
+@click.option("--resources", default="{}", help="What this machine has beside CPU and GPU, such as '{\"vulkan\": 1}'.")
+def up(config: Path, resources: str) -> None:
+    """Serve CONFIG in the foreground until Ctrl-C."""
+    from serve_app.launcher import up as run
+
+    try:
+        sys.exit(run(config, _resources(resources)))
+    except ConfigError as error:
+        _refuse(error)
+
+
+@main.command("demo-models")
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+def demo_models(folder: Path | None) -> None:
+    """Make the tiny models of configs/demo.yaml."""
+    from providers.tiny import make_demo_models
+
+    for path in make_demo_models(folder or load_settings().models_dir / "demo").values():
+        click.echo(path)
+
+
+def _resources(text: str) -> dict[str, float]:
+    try:
+        value = json.loads(text)
+        return {str(name): float(amount) for name, amount in value.items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        example = '{"vulkan": 1}'
+        raise click.BadParameter(f"{text!r} is not allowed; allowed: a JSON object such as {example}") from error
+
+
+def _refuse(error: ConfigError) -> NoReturn:
+    for problem in error.problems:
+        click.echo(f"error: {problem}", err=True)
+    sys.exit(CONFIG_ERROR)

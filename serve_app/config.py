@@ -1,0 +1,167 @@
+"""The configuration: what stands under `args` in a Serve config file. Frozen, unknown keys refused."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from providers.conformity import complaints
+from providers.registry import PROVIDERS
+from providers.spec import Frozen, SlotSpec
+
+RESERVED_NAMES = frozenset({"ingress", "board"})
+SHOWN_VALUE_LIMIT = 80
+
+M = TypeVar("M", bound=BaseModel)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class IngressConfig(Frozen):
+    """The HTTP side. Where it listens is Serve's own `http_options`."""
+
+    replicas: int = Field(default=1, ge=1, le=64)
+    api_keys_file: Path | None = Field(default=None, description="one key a line; beside HAL0_API_KEYS")
+    allow_open: bool = Field(default=False, description="listen beyond loopback without API keys")
+    max_body_mib: float = Field(default=64, gt=0, le=1024)
+    access_log: bool = True
+
+
+class ServingConfig(Frozen):
+    ingress: IngressConfig = IngressConfig()
+    slots: tuple[SlotSpec, ...]
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; each problem names key path, value and what is allowed."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+def parse_config(args: Any) -> ServingConfig:
+    """Validate `args`. Raises `ConfigError` with every problem found."""
+    if not isinstance(args, Mapping):
+        raise ConfigError((f"args: {_shown(args)} is not allowed; allowed: a mapping with 'slots'",))
+    problems: list[str] = []
+    for key in args:
+        if key not in ServingConfig.model_fields:
+            allowed = ", ".join(sorted(ServingConfig.model_fields))
+            problems.append(f"{key}: unknown key; allowed: {allowed}")
+    ingress = _validated(IngressConfig, args.get("ingress", {}), "ingress", problems)
+    slots = _slots(args.get("slots"), problems)
+    if problems or ingress is None:
+        raise ConfigError(tuple(problems))
+    return ServingConfig(ingress=ingress, slots=slots)
+
+
+def parse_slot(raw: Mapping[str, Any]) -> SlotSpec:
+    """One slot alone. Raises `ConfigError`."""
+    problems: list[str] = []
+    slot = _slot(raw, "slot", problems)
+    if slot is None or problems:
+        raise ConfigError(tuple(problems))
+    return slot
+
+
+def _slots(raw: Any, problems: list[str]) -> tuple[SlotSpec, ...]:
+    if not isinstance(raw, list | tuple) or not raw:
+        problems.append(f"slots: {_shown(raw)} is not allowed; allowed: a list of at least one slot")
+        return ()
+    parsed = [_slot(item, f"slots[{index}]", problems) for index, item in enumerate(raw)]
+    slots = tuple(slot for slot in parsed if slot is not None)
+    problems.extend(_clashing_names(slots))
+    return slots
+
+
+def _slot(raw: Any, path: str, problems: list[str]) -> SlotSpec | None:
+    if not isinstance(raw, Mapping):
+        problems.append(f"{path}: {_shown(raw)} is not allowed; allowed: a mapping")
+        return None
+    if "name" in raw:
+        path = f"{path} ({raw['name']})"
+    provider = PROVIDERS.get(str(raw.get("provider")))
+    if provider is None:
+        known = ", ".join(PROVIDERS)
+        problems.append(f"{path}.provider: {_shown(raw.get('provider'))} is not allowed; allowed: {known}")
+        return None
+    slot = _validated(provider.spec, raw, path, problems)
+    if slot is not None:
+        problems.extend(f"{path}.{key}: {message}" for key, message in complaints(provider, slot))
+    return slot
+
+
+def _clashing_names(slots: tuple[SlotSpec, ...]) -> list[str]:
+    owner: dict[str, str] = {}
+    problems = []
+    for slot in slots:
+        if slot.name in RESERVED_NAMES:
+            problems.append(f"slots ({slot.name}).name: '{slot.name}' is reserved; allowed: any other name")
+        for name in slot.names:
+            if owner.setdefault(name, slot.name) != slot.name or slot.names.count(name) > 1:
+                problems.append(
+                    f"slots ({slot.name}): the name '{name}' is taken by slot '{owner[name]}'; "
+                    "allowed: names and aliases that occur once"
+                )
+    if len({slot.name for slot in slots}) < len(slots) and not problems:
+        problems.append("slots: two slots have the same name; allowed: names that occur once")
+    return problems
+
+
+def _validated(model: type[M], raw: Any, path: str, problems: list[str]) -> M | None:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems.extend(_problem(path, model, entry) for entry in error.errors())
+        return None
+
+
+def _problem(path: str, model: type[BaseModel], entry: Any) -> str:
+    where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        return f"{where}: unknown key; allowed: {', '.join(sorted(_fields_at(model, entry['loc'][:-1])))}"
+    if entry["type"] == "missing":
+        return f"{where}: required, but not given"
+    message = entry["msg"].removeprefix("Value error, ")
+    return f"{where}: {_shown(entry['input'])} is not allowed: {message[:1].lower() + message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    for part in loc:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_VALUE_LIMIT else text[: SHOWN_VALUE_LIMIT - 3] + "..."
+
+
+def load_config_file(path: Path) -> tuple[ServingConfig, str, int]:
+    """The configuration in a Serve config file, and the host and port that it listens on.
+
+    Raises `ConfigError`; an unreadable file is one, too.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError((f"{path}: cannot be read: {error.strerror}",)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError((f"{path}: is not YAML: {' '.join(str(error).split())}",)) from error
+    applications = document.get("applications") if isinstance(document, Mapping) else None
+    if not isinstance(applications, list) or not applications or not isinstance(applications[0], Mapping):
+        raise ConfigError((f"{path}: has no application; allowed: a Serve config file with `applications`",))
+    try:
+        config = parse_config(applications[0].get("args"))
+    except ConfigError as error:
+        raise ConfigError(tuple(f"applications[0].args.{problem}" for problem in error.problems)) from error
+    http = document.get("http_options") or {}
+    return config, str(http.get("host", "127.0.0.1")), int(http.get("port", 8000))

@@ -1,0 +1,98 @@
+"""The outermost layer: request id, API key, access log, and one envelope for every error."""
+
+import json
+import logging
+import re
+import time
+import uuid
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from providers.errors import ProviderError
+from serve_app.errors import BadRequest, ServingError, answer_for
+from serve_app.http_io import ClientGone, send_answer
+from serve_app.paths import ANTHROPIC_PATHS
+from serve_app.security import Keys
+
+access = logging.getLogger("hal0.access")
+logger = logging.getLogger("hal0.edge")
+
+USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+CLIENT_CLOSED = 499
+"""What the access log shows for a client that left; nginx's number for it."""
+
+
+class Edge:
+    """Wraps the application. Nothing that it lets through is an exception, and every HTTP answer carries an id."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self._app, self._keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = usable_id(headers.get("x-request-id"))
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *(header for header in message.get("headers", ()) if header[0] != b"x-request-id"),
+                    (b"x-request-id", request_id.encode()),
+                ]
+            await send(message)
+
+        try:
+            self._keys.check(scope["path"], headers)
+            await self._app(scope, receive, send_with_id)
+        except ClientGone:
+            status = status or CLIENT_CLOSED
+        except Exception as error:
+            if not foreseen(error):
+                logger.exception("request %s failed", request_id)
+            if status:
+                raise  # the answer has begun: only a broken connection tells the client
+            await send_answer(send_with_id, answer_for(in_our_terms(error)), scope["path"] in ANTHROPIC_PATHS)
+        finally:
+            if access.isEnabledFor(logging.INFO):
+                log_access(scope, request_id, status, time.perf_counter() - began)
+
+
+def usable_id(given: str | None) -> str:
+    """The client's own id if it is harmless, else a new one."""
+    return given if given and USABLE_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def foreseen(error: Exception) -> bool:
+    return isinstance(error, ServingError | ProviderError | HTTPException)
+
+
+def in_our_terms(error: Exception) -> Exception:
+    """Starlette's own errors are about the route."""
+    if not isinstance(error, HTTPException):
+        return error
+    if error.status_code == 404:
+        return BadRequest(404, "There is no such route. GET /v1/models lists models, GET /api/slots slots.", "no_route")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return BadRequest(405, f"This route does not take that method; allowed: {allowed}.", "method_not_allowed")
+    return BadRequest(error.status_code, str(error.detail))
+
+
+def log_access(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+    record = {
+        "request_id": request_id,
+        "method": scope["method"],
+        "path": scope["path"],
+        "slot": scope.get("slot"),
+        "status": status,
+        "ms": round(seconds * 1000, 2),
+    }
+    access.info(json.dumps(record))

@@ -1,0 +1,110 @@
+"""Reading a request and writing an answer, in ASGI's terms. Spec: https://asgi.readthedocs.io/en/latest/specs/www.html"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from pydantic import JsonValue
+from pydantic_core import from_json
+from starlette.datastructures import Headers
+from starlette.types import Receive, Send
+
+from providers.base import JsonObject
+from serve_app.errors import Answer, BadRequest
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+JSON_TYPE = (b"content-type", b"application/json")
+
+
+class ClientGone(Exception):
+    """The client closed its connection; nobody reads the answer."""
+
+
+async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
+    """The whole body. Raises 413 as soon as it is known to be over `limit` bytes."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise too_large(limit)
+    chunks: list[bytes] = []
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        chunks.append(chunk)
+        more = message.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def too_large(limit: int) -> BadRequest:
+    return BadRequest(413, f"The request body is larger than {limit / 2**20:g} MiB.", "request_too_large")
+
+
+def parse_object(body: bytes) -> JsonObject:
+    """The body as a JSON object. Raises 400 for anything else, NaN and broken UTF-8 included."""
+    try:
+        value: JsonValue = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise BadRequest(400, f"The request body is not valid JSON: {error}.", "invalid_json") from error
+    if not isinstance(value, dict):
+        raise BadRequest(400, "The request body must be a JSON object.", "invalid_json")
+    return value
+
+
+def dump_json(value: JsonValue) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@asynccontextmanager
+async def until_client_leaves(receive: Receive) -> AsyncIterator[None]:
+    """Cancel the body of this context when the client disconnects, and raise `ClientGone` instead."""
+    worker = asyncio.current_task()
+    assert worker is not None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        worker.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        yield
+    except asyncio.CancelledError:
+        if gone and worker.uncancel() == 0:
+            raise ClientGone from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+async def send_start(send: Send, status: int, headers: RawHeaders) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+
+
+async def send_whole(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    await send_start(send, status, [*headers, (b"content-length", str(len(body)).encode())])
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_chunk(send: Send, chunk: bytes) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def send_end(send: Send) -> None:
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def send_answer(send: Send, answer: Answer, anthropic: bool) -> None:
+    """An error in the envelope that the client's kind expects."""
+    headers = [JSON_TYPE]
+    if answer.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, round(answer.retry_after_s))).encode()))
+    await send_whole(send, answer.status, headers, dump_json(answer.anthropic() if anthropic else answer.openai()))

@@ -1,0 +1,122 @@
+"""`hal0 up`: `serve run` in the foreground, with a line when it answers, and nothing left when it ends."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from serve_app.config import ConfigError, load_config_file
+from serve_app.engine_process import guarded
+from serve_app.security import load_keys, require_closed
+from serve_app.settings import load_settings
+
+STOP_GRACE_S = 30.0
+POLL_S = 0.2
+PROBE_TIMEOUT_S = 2.0
+
+SERVE_ENVIRONMENT = {
+    # Ray's defaults of 10 s would delay every unloading by as much.
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Stopped(Exception):
+    """The user asked to stop."""
+
+
+def up(config_path: Path, resources: Mapping[str, float]) -> int:
+    """Run until stopped; the exit code for the shell. Raises `ConfigError`."""
+    config, host, port = load_config_file(config_path)
+    require_closed(host, load_keys(config, load_settings()), config.ingress.allow_open)
+    require_free_port(host, port)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _raise_stopped)
+    server = _start(config_path, resources)
+    try:
+        if not _wait_until_it_answers(server, host, port):
+            return _failed(server)
+        names = ", ".join(slot.name for slot in config.slots)
+        print(f"hal0 answers on {url_of(host, port)} (slots: {names}). Ctrl-C stops it.", flush=True)
+        return _failed(server) if server.wait() else 0
+    except Stopped:
+        print("hal0 is stopping.", flush=True)
+        return 0
+    finally:
+        _stop(server)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Raises `ConfigError` if another program listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            problem = f"http_options.port: {port} on {host} cannot be used: {error.strerror}; allowed: a free port"
+            raise ConfigError((problem,)) from error
+
+
+def url_of(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
+    return f"http://{shown}:{port}"
+
+
+def _start(config_path: Path, resources: Mapping[str, float]) -> subprocess.Popen[bytes]:
+    """`serve run` under a guard, so that it dies with us however we die."""
+    serve = Path(sys.executable).with_name("serve")
+    program = str(serve) if serve.exists() else shutil.which("serve") or "serve"
+    environment = SERVE_ENVIRONMENT | dict(os.environ)
+    if resources:
+        environment["RAY_OVERRIDE_RESOURCES"] = json.dumps(dict(resources))
+    return subprocess.Popen(
+        guarded((program, "run", str(config_path)), signal.SIGINT, STOP_GRACE_S),
+        stdin=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
+    """False if `serve run` ended instead."""
+    while server.poll() is None:
+        with (
+            contextlib.suppress(OSError),
+            urllib.request.urlopen(  # noqa: S310
+                f"{url_of(host, port)}/health", timeout=PROBE_TIMEOUT_S
+            ) as response,
+        ):
+            if response.status == 200:
+                return True
+        time.sleep(POLL_S)
+    return False
+
+
+def _failed(server: subprocess.Popen[bytes]) -> int:
+    print(f"hal0: `serve run` ended with exit code {server.returncode}; its output above says why.", file=sys.stderr)
+    return 1
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """Let the guard end everything; a second signal does not cut that short."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    assert server.stdin is not None
+    server.stdin.close()
+    server.wait()
+
+
+def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped

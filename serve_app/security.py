@@ -1,0 +1,77 @@
+"""API keys, and the rule that nothing listens openly without them."""
+
+import hmac
+from pathlib import Path
+
+from starlette.datastructures import Headers
+
+from serve_app.config import LOOPBACK, ConfigError, ServingConfig
+from serve_app.errors import BadRequest
+from serve_app.settings import Settings
+
+OPEN_PATHS = frozenset({"/health", "/v1/health"})
+
+
+class Keys:
+    """The keys that clients may use; none: everybody may. Never shown, not even by `repr`."""
+
+    def __init__(self, keys: tuple[str, ...]) -> None:
+        self._keys = tuple(key.encode() for key in keys)
+
+    def __repr__(self) -> str:
+        return f"Keys({len(self._keys)} masked)"
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def check(self, path: str, headers: Headers) -> None:
+        """Raises 401 unless the request carries a key, as OpenAI's clients send it or as Anthropic's do."""
+        if not self._keys or path in OPEN_PATHS:
+            return
+        given = _given_key(headers)
+        if given is None:
+            raise BadRequest(
+                401, "No API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.", "no_api_key"
+            )
+        # Every key is compared, so that the time taken does not tell which one came close.
+        if not any([hmac.compare_digest(given, key) for key in self._keys]):
+            raise BadRequest(401, "The API key is not one of this server's keys.", "invalid_api_key")
+
+
+def _given_key(headers: Headers) -> bytes | None:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token.strip():
+        return token.strip().encode()
+    key = headers.get("x-api-key")
+    return key.encode() if key else None
+
+
+def load_keys(config: ServingConfig, settings: Settings) -> Keys:
+    """From HAL0_API_KEYS and `ingress.api_keys_file`. Raises `ConfigError` for a file that cannot be used."""
+    keys = list(settings.api_keys)
+    if config.ingress.api_keys_file is not None:
+        keys += _keys_in(config.ingress.api_keys_file.expanduser())
+    return Keys(tuple(keys))
+
+
+def _keys_in(file: Path) -> list[str]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigError((f"ingress.api_keys_file: {file} cannot be read: {error.strerror}",)) from error
+    keys = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not keys:
+        raise ConfigError((f"ingress.api_keys_file: {file} holds no key; allowed: one key a line",))
+    return keys
+
+
+def require_closed(host: str, keys: Keys, allow_open: bool) -> None:
+    """Raises `ConfigError` if the server would answer strangers without a key."""
+    if host in LOOPBACK or keys or allow_open:
+        return
+    raise ConfigError(
+        (
+            f"http_options.host: '{host}' listens beyond this machine without API keys; allowed: {', '.join(LOOPBACK)}, "
+            "or keys in HAL0_API_KEYS or ingress.api_keys_file, or ingress.allow_open: true",
+        )
+    )

@@ -1,0 +1,147 @@
+"""The slot's Serve deployment: it owns the engine, and counts as busy as long as somebody holds a lease on it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+
+from providers.base import Endpoint
+from providers.devices import Device
+from providers.registry import provider
+from serve_app.attendance import Attendance, Mailbox
+from serve_app.autoscaling import QUIET_METRIC
+from serve_app.board import ReplicaNews
+from serve_app.config import parse_slot
+from serve_app.engine import Engine, LoadReport
+from serve_app.errors import EngineDied, LoadFailed
+from serve_app.lifecycle import SlotState
+from serve_app.settings import load_settings
+
+UNUSED_S = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The first item of a lease: where to send requests."""
+
+    replica: str
+    endpoint: Endpoint
+    capacity: int
+
+
+class SlotDeployment:
+    """Serve starts and stops it; the engine inside is loaded as soon as it exists."""
+
+    def __init__(self, raw_slot: Mapping[str, Any], device: str, board: Any) -> None:
+        self._slot = parse_slot(raw_slot)
+        context = serve.get_replica_context()
+        self._replica = context.replica_id.unique_id
+        self._node = ray.get_runtime_context().get_node_id()
+        self._device = Device(device)
+        self._leases = 0
+        self._quiet_since = time.monotonic()
+        self._news_count = 0
+        self._last_report: LoadReport | None = None
+        self._board = board
+        self._mailbox = Mailbox(lambda news: board.hear.remote(news))
+        self._attendance = Attendance(
+            lambda: board.options(stream=True).attend_replica.remote(self._slot.name, self._replica), self._tell_again
+        )
+        self._engine = Engine(
+            provider(self._slot.provider),
+            self._slot,
+            self._device,
+            load_settings(),
+            self._tell,
+            accelerator_ids=assigned_accelerators(self._device),
+            rank=context.rank.rank if context.rank is not None else 0,
+        )
+        self._engine.start_loading()
+
+    async def lease(self) -> AsyncIterator[Granted]:
+        """Open as long as the caller uses the slot. The first item comes when the engine is ready.
+
+        Raises `LoadFailed` if it cannot be, `EngineDied` when it goes away later.
+        """
+        self._leases += 1
+        try:
+            running = await self._engine.ensure_ready()
+            yield Granted(self._replica, running.endpoint, self._slot.parallel_requests)
+            raise await asyncio.shield(running.lost)
+        finally:
+            self._leases -= 1
+            self._quiet_since = time.monotonic()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Quiet seconds: nobody held a lease, nor was the engine loading. An ingress gives a lease back only after
+        `idle_after_s` without a request, so that time counts, too."""
+        if self._leases or self._loading:
+            self._quiet_since = time.monotonic()
+            return {QUIET_METRIC: UNUSED_S}
+        return {QUIET_METRIC: time.monotonic() - self._quiet_since + linger_s(self._slot)}
+
+    @property
+    def _loading(self) -> bool:
+        report = self._last_report
+        return report is None or report.state in (SlotState.PULLING, SlotState.STARTING, SlotState.WARMING)
+
+    async def __del__(self) -> None:
+        self._tell(LoadReport(SlotState.UNLOADING))
+        await self._engine.stop()
+        await self._mailbox.close()
+        await self._attendance.close()
+
+    def _tell(self, report: LoadReport) -> None:
+        self._last_report = report
+        self._news_count += 1
+        self._mailbox.post(
+            ReplicaNews(
+                slot=self._slot.name,
+                replica=self._replica,
+                number=self._news_count,
+                state=report.state,
+                node=self._node,
+                device=self._device.value,
+                progress=report.progress,
+                load_seconds=report.load_seconds,
+                error=error_record(report),
+            )
+        )
+
+    def _tell_again(self) -> None:
+        if self._last_report is not None:
+            self._tell(self._last_report)
+
+
+def linger_s(slot: Any) -> float:
+    """How long an ingress keeps a lease that it does not use."""
+    idle_after_s = float(slot.idle_after_s)
+    return idle_after_s if slot.unload_after_s is None else min(idle_after_s, float(slot.unload_after_s))
+
+
+def assigned_accelerators(device: Device) -> tuple[str, ...]:
+    if device not in (Device.CUDA, Device.ROCM):
+        return ()
+    assigned = ray.get_runtime_context().get_accelerator_ids()
+    return tuple(str(index) for index in assigned.get("GPU", []))
+
+
+def error_record(report: LoadReport) -> dict[str, Any] | None:
+    error = report.error
+    match error:
+        case LoadFailed():
+            next_try = time.time() + report.retry_after_s if report.retry_after_s is not None else None
+            return {
+                "code": error.cause,
+                "message": str(error),
+                "last_lines": list(error.last_lines),
+                "next_try": next_try,
+            }
+        case EngineDied():
+            return {"code": error.code, "message": str(error), "last_lines": [], "next_try": None}
+        case None:
+            return None
