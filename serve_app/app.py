@@ -26,6 +26,8 @@ logger = logging.getLogger("hal0")
 MANY_CALLS = 10_000
 METRIC_WINDOW_S = 1.0
 DRAIN_WAIT_S = 60.0
+HEALTH_CHECK_S = 1.0
+"""How soon Serve notices a replica that was killed."""
 INGRESS_DRAIN_S = 10.0
 DRAIN_POLL_S = 0.05
 QUIET_LOGS = LoggingConfig(enable_access_log=False)
@@ -95,6 +97,7 @@ def _slot(
         ),
         request_router_config=RequestRouterConfig(request_router_class="serve_app.watched_router:WatchedRouter"),
         graceful_shutdown_timeout_s=DRAIN_WAIT_S,
+        health_check_period_s=HEALTH_CHECK_S,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         logging_config=QUIET_LOGS,
     ).bind(raw, device.value, board)

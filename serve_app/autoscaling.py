@@ -47,7 +47,7 @@ def target_replicas(rule: SlotRule, demand: Demand) -> int:
 
 def _quiet_enough(rule: SlotRule, demand: Demand) -> bool:
     if demand.replicas == 0:
-        return demand.target == 0
+        return True
     if rule.unload_after_s is None or len(demand.quiet_s) < demand.replicas:
         return False
     return min(demand.quiet_s) >= rule.unload_after_s

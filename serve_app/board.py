@@ -1,4 +1,4 @@
-"""The board: the one writer of every slot's state, fed by replicas (their engine's moves) and ingresses (traffic)."""
+"""The board: the one writer of every slot's state, fed by replicas (their engines' moves) and ingresses (traffic)."""
 
 import logging
 from collections.abc import Mapping
@@ -86,16 +86,26 @@ class Board:
         if known is not None and known.number > news.number:
             return
         entry.news[news.replica] = news
+        if news.state is SlotState.OFFLINE:
+            del entry.news[news.replica]
         if news.state is SlotState.ERROR:
             entry.last_error = news.error
         if news.load_seconds is not None:
             entry.load_seconds, entry.last_error = news.load_seconds, None
         self._settle(entry, now)
 
-    def replica_gone(self, slot: str, replica: str, now: float) -> None:
-        entry = self._entries[slot]
-        entry.news.pop(replica, None)
-        self._settle(entry, now)
+    def reporters(self) -> frozenset[str]:
+        """Ids of all replicas and ingresses that the board has heard of."""
+        entries = self._entries.values()
+        return frozenset(name for entry in entries for told in (entry.news, entry.traffic) for name in told)
+
+    def reporter_gone(self, reporter: str, now: float) -> None:
+        """A replica or an ingress is gone, and what it told no longer holds."""
+        for entry in self._entries.values():
+            if reporter in entry.news or reporter in entry.traffic:
+                entry.news.pop(reporter, None)
+                entry.traffic.pop(reporter, None)
+                self._settle(entry, now)
 
     def traffic_report(self, ingress: str, report: Mapping[str, Traffic], now: float) -> None:
         for name, traffic in report.items():
@@ -106,11 +116,6 @@ class Board:
             if before is not None and traffic.answered > before.answered and not traffic.in_flight:
                 self._pass_through_serving(entry, now)
             self._settle(entry, now)
-
-    def ingress_gone(self, ingress: str, now: float) -> None:
-        for entry in self._entries.values():
-            if entry.traffic.pop(ingress, None) is not None:
-                self._settle(entry, now)
 
     def tick(self, now: float) -> None:
         """Moves that only time makes."""

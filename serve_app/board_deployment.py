@@ -2,19 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from serve_app.board import Board, ReplicaNews, Traffic
 from serve_app.config import parse_config
+from serve_app.liveness import gone_among
+
+ROLL_CALL_S = 1.0
 
 
 class BoardDeployment:
-    """One replica. It learns that a replica or an ingress is gone when the call that it holds open is cancelled."""
+    """One replica. Who was killed cannot sign off, so it looks after them itself."""
 
     def __init__(self, args: Mapping[str, Any], devices: Mapping[str, str]) -> None:
         slots = parse_config(args).slots
         self._board = Board({slot.name: (slot, devices[slot.name]) for slot in slots}, time.time())
+        self._roll_call = asyncio.create_task(self._call_the_roll())
 
     async def hear(self, news: ReplicaNews) -> None:
         self._board.replica_news(news, time.time())
@@ -25,18 +29,10 @@ class BoardDeployment:
     async def records(self) -> list[dict[str, Any]]:
         return self._board.records(time.time())
 
-    async def attend_replica(self, slot: str, replica: str) -> AsyncIterator[bool]:
-        """Held open as long as the replica lives."""
-        try:
-            yield True
-            await asyncio.Event().wait()
-        finally:
-            self._board.replica_gone(slot, replica, time.time())
-
-    async def attend_ingress(self, ingress: str) -> AsyncIterator[bool]:
-        """Held open as long as the ingress lives."""
-        try:
-            yield True
-            await asyncio.Event().wait()
-        finally:
-            self._board.ingress_gone(ingress, time.time())
+    async def _call_the_roll(self) -> None:
+        while True:
+            await asyncio.sleep(ROLL_CALL_S)
+            now = time.time()
+            self._board.tick(now)
+            for replica in await gone_among(self._board.reporters()):
+                self._board.reporter_gone(replica, now)

@@ -1,10 +1,11 @@
-"""The outermost layer: request id, API key, access log, and one envelope for every error."""
+"""The outermost layer: API key, access log, and one envelope for every error.
+
+Request ids are Serve's: it takes the client's `x-request-id` or makes one, and sends it back with the answer.
+"""
 
 import json
 import logging
-import re
 import time
-import uuid
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -19,13 +20,13 @@ from serve_app.security import Keys
 access = logging.getLogger("hal0.access")
 logger = logging.getLogger("hal0.edge")
 
-USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+SHOWN_ID = 128
 CLIENT_CLOSED = 499
 """What the access log shows for a client that left; nginx's number for it."""
 
 
 class Edge:
-    """Wraps the application. Nothing that it lets through is an exception, and every HTTP answer carries an id."""
+    """Wraps the application. Every exception becomes an answer, unless the answer has begun."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
         self._app, self._keys = app, keys
@@ -36,22 +37,18 @@ class Edge:
             return
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        request_id = usable_id(headers.get("x-request-id"))
+        request_id = headers.get("x-request-id", "")[:SHOWN_ID]
         status = 0
 
-        async def send_with_id(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *(header for header in message.get("headers", ()) if header[0] != b"x-request-id"),
-                    (b"x-request-id", request_id.encode()),
-                ]
             await send(message)
 
         try:
             self._keys.check(scope["path"], headers)
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_and_note)
         except ClientGone:
             status = status or CLIENT_CLOSED
         except Exception as error:
@@ -59,15 +56,10 @@ class Edge:
                 logger.exception("request %s failed", request_id)
             if status:
                 raise  # the answer has begun: only a broken connection tells the client
-            await send_answer(send_with_id, answer_for(in_our_terms(error)), scope["path"] in ANTHROPIC_PATHS)
+            await send_answer(send_and_note, answer_for(in_our_terms(error)), scope["path"] in ANTHROPIC_PATHS)
         finally:
             if access.isEnabledFor(logging.INFO):
                 log_access(scope, request_id, status, time.perf_counter() - began)
-
-
-def usable_id(given: str | None) -> str:
-    """The client's own id if it is harmless, else a new one."""
-    return given if given and USABLE_ID.fullmatch(given) else uuid.uuid4().hex
 
 
 def foreseen(error: Exception) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ SLOWEST_POLL_S = 0.25
 PORT_TRIES = 3
 PORT_TAKEN = ("address already in use", "couldn't bind", "http server error")
 REASON_LINES = 20
+SIGNAL_BASE = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,18 +209,25 @@ class Engine:
             died.cancel()
 
     def _exited(self, process: EngineProcess, code: int) -> LoadFailed:
-        detail = f"its engine exited with code {code} while loading: {process.log.reason()}"
+        detail = f"its engine {how_it_ended(code)} while loading: {process.log.reason()}"
         return LoadFailed(self._slot.name, "engine_exited", detail, process.log.tail(REASON_LINES))
 
     async def _watch_exit(self, running: Running) -> None:
         code = await running.process.wait()
         if self._stopped:
             return
-        error = EngineDied(self._slot.name, f"it exited with code {code}: {running.process.log.reason()}")
+        error = EngineDied(self._slot.name, f"it {how_it_ended(code)}", running.process.log.tail(REASON_LINES))
         self._load = None
         await running.process.stop()
         self._report(LoadReport(SlotState.ERROR, error=error))
         _lose(running, error)
+
+
+def how_it_ended(code: int) -> str:
+    if code <= SIGNAL_BASE:
+        return f"exited with code {code}"
+    name = signal.strsignal(code - SIGNAL_BASE) or "unknown"
+    return f"was ended by signal {code - SIGNAL_BASE} ({name})"
 
 
 def free_port() -> int:

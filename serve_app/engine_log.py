@@ -10,6 +10,7 @@ LAST_LINES = 200
 LINE_LIMIT = 2000
 FILE_BYTES = 4 * 1024 * 1024
 MASK = "[masked]"
+ERROR_SIGNS = ("error", "failed", "cannot", "couldn't", "invalid", "unable")
 
 
 class EngineLog:
@@ -42,11 +43,11 @@ class EngineLog:
         return tuple(self._lines)[-lines:]
 
     def reason(self) -> str:
-        """The line that most likely says why the engine failed."""
-        for line in reversed(self._lines):
-            if any(word in line.lower() for word in ("error", "failed", "cannot", "invalid", "unable")):
+        """The first line that speaks of an error: what follows it mostly says that there was one."""
+        for line in self._lines:
+            if any(sign in line.lower() for sign in ERROR_SIGNS):
                 return line
-        return self._lines[-1] if self._lines else "it wrote nothing"
+        return f"its last line was: {self._lines[-1]}" if self._lines else "it wrote nothing"
 
     def close(self) -> None:
         if self._partial:

@@ -96,9 +96,9 @@ class EngineDied(ServingError):
     status = 502
     code = "engine_died"
 
-    def __init__(self, slot: str, detail: str) -> None:
-        super().__init__(slot, detail)
-        self.slot, self.detail = slot, detail
+    def __init__(self, slot: str, detail: str, last_lines: tuple[str, ...] = ()) -> None:
+        super().__init__(slot, detail, last_lines)
+        self.slot, self.detail, self.last_lines = slot, detail, last_lines
 
     def __str__(self) -> str:
         return f"The engine of slot '{self.slot}' went away: {self.detail}"

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from providers.devices import Device
 from providers.spec import SlotSpec
 from serve_app.admin import Admin
-from serve_app.attendance import Attendance
+from serve_app.board import Traffic
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
@@ -31,6 +31,7 @@ from serve_app.security import load_keys
 from serve_app.settings import load_settings
 
 SWEEP_S = 0.25
+TELL_ALL_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 ENGINE_KEEPALIVE_S = 3.0
 """Below the 5 s after which llama.cpp's HTTP server closes an idle connection, so that we never send into a close."""
@@ -47,7 +48,6 @@ class IngressDeployment:
         self._board, self._handles = board, handles
         self._id = serve.get_replica_context().replica_id.unique_id
         self._nodes = NodeView()
-        self._reported: dict[str, Any] = {}
         if not self._config.ingress.access_log:
             logging.getLogger("hal0.access").setLevel(logging.WARNING)
 
@@ -61,9 +61,6 @@ class IngressDeployment:
         stop_watching = self._watch(pools)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=ENGINE_KEEPALIVE_S)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        attendance = Attendance(
-            lambda: self._board.options(stream=True).attend_ingress.remote(self._id), self._reported.clear
-        )
         upkeep = asyncio.create_task(self._upkeep(pools))
         async with aiohttp.ClientSession(
             connector=connector,
@@ -78,7 +75,7 @@ class IngressDeployment:
                 upkeep.cancel()
                 for stop in stop_watching:
                     stop()
-                await asyncio.gather(attendance.close(), *(pool.close() for pool in pools.values()))
+                await asyncio.gather(*(pool.close() for pool in pools.values()))
 
     def _routes(self, pools: dict[str, LeasePool], http: aiohttp.ClientSession) -> list[BaseRoute]:
         directory = SlotDirectory(self._config.slots)
@@ -99,7 +96,7 @@ class IngressDeployment:
 
     def _pool(self, slot: SlotSpec) -> LeasePool:
         handle = self._handles[slot.name].options(stream=True)
-        return LeasePool(slot, handle.lease.remote, self._advice)
+        return LeasePool(slot, lambda: handle.lease.remote(self._id), self._advice)
 
     async def _advice(self, slot: SlotSpec) -> str | None:
         return advice_if_unplaceable(claim_of(slot, self._devices[slot.name]), await self._nodes.nodes())
@@ -118,16 +115,22 @@ class IngressDeployment:
         return [watch_replicas(name, listener(pool)) for name, pool in pools.items()]
 
     async def _upkeep(self, pools: Mapping[str, LeasePool]) -> None:
-        """Give back unused leases; tell the board what has changed."""
+        """Give back unused leases; tell the board what has changed, and everything now and then."""
+        reported: dict[str, Traffic] = {}
+        told_all = time.monotonic()
         while True:
             await asyncio.sleep(SWEEP_S)
+            now = time.monotonic()
             for pool in pools.values():
-                pool.sweep(time.monotonic())
-            changed = {name: pool.traffic for name, pool in pools.items() if self._reported.get(name) != pool.traffic}
+                pool.sweep(now)
+            if now - told_all >= TELL_ALL_S:
+                reported, told_all = {}, now
+            traffic = {name: pool.traffic for name, pool in pools.items()}
+            changed = {name: report for name, report in traffic.items() if reported.get(name) != report}
             if changed:
                 with contextlib.suppress(Exception):
                     await self._board.traffic.remote(self._id, changed)
-                    self._reported.update(changed)
+                    reported |= changed
 
 
 class _Application:

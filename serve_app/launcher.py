@@ -94,9 +94,7 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], host: str, port: int
     while server.poll() is None:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(  # noqa: S310
-                f"{url_of(host, port)}/health", timeout=PROBE_TIMEOUT_S
-            ) as response,
+            urllib.request.urlopen(f"{url_of(host, port)}/health", timeout=PROBE_TIMEOUT_S) as response,
         ):
             if response.status == 200:
                 return True

@@ -12,16 +12,17 @@ from ray import serve
 from providers.base import Endpoint
 from providers.devices import Device
 from providers.registry import provider
-from serve_app.attendance import Attendance, Mailbox
 from serve_app.autoscaling import QUIET_METRIC
 from serve_app.board import ReplicaNews
 from serve_app.config import parse_slot
-from serve_app.engine import Engine, LoadReport
-from serve_app.errors import EngineDied, LoadFailed
+from serve_app.engine import Engine, LoadReport, Running
 from serve_app.lifecycle import SlotState
+from serve_app.liveness import gone_among
+from serve_app.mailbox import Mailbox
 from serve_app.settings import load_settings
 
-UNUSED_S = 0.0
+IN_USE_S = 0.0
+UPKEEP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +43,12 @@ class SlotDeployment:
         self._replica = context.replica_id.unique_id
         self._node = ray.get_runtime_context().get_node_id()
         self._device = Device(device)
-        self._leases = 0
+        self._holders: dict[asyncio.Event, str] = {}
         self._quiet_since = time.monotonic()
         self._news_count = 0
         self._last_report: LoadReport | None = None
-        self._board = board
-        self._mailbox = Mailbox(lambda news: board.hear.remote(news))
-        self._attendance = Attendance(
-            lambda: board.options(stream=True).attend_replica.remote(self._slot.name, self._replica), self._tell_again
-        )
+        self._mailbox: Mailbox[ReplicaNews] = Mailbox(board.hear.remote)
+        self._upkeep = asyncio.create_task(self._keep_up())
         self._engine = Engine(
             provider(self._slot.provider),
             self._slot,
@@ -62,26 +60,36 @@ class SlotDeployment:
         )
         self._engine.start_loading()
 
-    async def lease(self) -> AsyncIterator[Granted]:
-        """Open as long as the caller uses the slot. The first item comes when the engine is ready.
+    async def lease(self, holder: str) -> AsyncIterator[Granted]:
+        """Open as long as its holder, an ingress replica, uses the slot. The first item comes when the engine is ready.
 
         Raises `LoadFailed` if it cannot be, `EngineDied` when it goes away later.
         """
-        self._leases += 1
+        released = asyncio.Event()
+        self._holders[released] = holder
         try:
             running = await self._engine.ensure_ready()
             yield Granted(self._replica, running.endpoint, self._slot.parallel_requests)
-            raise await asyncio.shield(running.lost)
+            await self._until_released_or_lost(released, running)
         finally:
-            self._leases -= 1
+            del self._holders[released]
             self._quiet_since = time.monotonic()
+
+    async def _until_released_or_lost(self, released: asyncio.Event, running: Running) -> None:
+        release = asyncio.create_task(released.wait())
+        try:
+            await asyncio.wait([release, running.lost], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            release.cancel()
+        if running.lost.done():
+            raise running.lost.result()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Quiet seconds: nobody held a lease, nor was the engine loading. An ingress gives a lease back only after
         `idle_after_s` without a request, so that time counts, too."""
-        if self._leases or self._loading:
+        if self._holders or self._loading:
             self._quiet_since = time.monotonic()
-            return {QUIET_METRIC: UNUSED_S}
+            return {QUIET_METRIC: IN_USE_S}
         return {QUIET_METRIC: time.monotonic() - self._quiet_since + linger_s(self._slot)}
 
     @property
@@ -90,10 +98,22 @@ class SlotDeployment:
         return report is None or report.state in (SlotState.PULLING, SlotState.STARTING, SlotState.WARMING)
 
     async def __del__(self) -> None:
+        self._upkeep.cancel()
         self._tell(LoadReport(SlotState.UNLOADING))
         await self._engine.stop()
+        self._tell(LoadReport(SlotState.OFFLINE))
         await self._mailbox.close()
-        await self._attendance.close()
+
+    async def _keep_up(self) -> None:
+        """Release the leases of ingresses that were killed; tell a board that was restarted what it has missed."""
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            gone = await gone_among(frozenset(self._holders.values()))
+            for released, holder in self._holders.items():
+                if holder in gone:
+                    released.set()
+            if self._last_report is not None:
+                self._tell(self._last_report)
 
     def _tell(self, report: LoadReport) -> None:
         self._last_report = report
@@ -112,10 +132,6 @@ class SlotDeployment:
             )
         )
 
-    def _tell_again(self) -> None:
-        if self._last_report is not None:
-            self._tell(self._last_report)
-
 
 def linger_s(slot: Any) -> float:
     """How long an ingress keeps a lease that it does not use."""
@@ -132,16 +148,12 @@ def assigned_accelerators(device: Device) -> tuple[str, ...]:
 
 def error_record(report: LoadReport) -> dict[str, Any] | None:
     error = report.error
-    match error:
-        case LoadFailed():
-            next_try = time.time() + report.retry_after_s if report.retry_after_s is not None else None
-            return {
-                "code": error.cause,
-                "message": str(error),
-                "last_lines": list(error.last_lines),
-                "next_try": next_try,
-            }
-        case EngineDied():
-            return {"code": error.code, "message": str(error), "last_lines": [], "next_try": None}
-        case None:
-            return None
+    if error is None:
+        return None
+    next_try = None if report.retry_after_s is None else time.time() + report.retry_after_s
+    return {
+        "code": error.code,
+        "message": str(error),
+        "last_lines": list(error.last_lines),
+        "next_try": next_try,
+    }

@@ -1,0 +1,51 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+CONFIG ?= configs/hal0.yaml
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+INPUTS := pyproject.toml constraints.txt Makefile
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+.PHONY: serve
+serve: $(VENV)/.base ## Set up and serve CONFIG (configs/hal0.yaml) in the foreground
+	@exec $(BIN)/hal0 up $(CONFIG)
+
+.PHONY: demo
+demo: $(VENV)/.base ## Set up and serve configs/demo.yaml on tiny models made here
+	@$(BIN)/hal0 demo-models >/dev/null
+	@exec $(BIN)/hal0 up configs/demo.yaml
+
+.PHONY: test
+test: $(VENV)/.dev ## Set up and run all tests (ARGS= for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Set up and check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Set up and measure; results go to benchmarks/results
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: constraints
+constraints: ## Pin anew what a fresh install resolves to
+	@scripts/constraints $(PYTHON)
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache *.egg-info
+
+# A stamp is written last, so that a set-up which was interrupted runs again.
+$(VENV)/.base: $(INPUTS)
+	@scripts/setup $(VENV) $(PYTHON) .
+	@touch $@
+
+$(VENV)/.dev: $(INPUTS)
+	@scripts/setup $(VENV) $(PYTHON) '.[dev]'
+	@touch $@ $(VENV)/.base

@@ -1,0 +1,119 @@
+"""The argv of llama-server for a slot. Pure. Arguments: llama.cpp's tools/server/README.md."""
+
+import sys
+
+from providers.base import Command, ModelFiles, Placement
+from providers.capabilities import Capability
+from providers.devices import Device
+from providers.errors import ProviderError
+from providers.llamacpp.options import Container, LlamaCppSlot
+
+PROGRAM = "llama-server"
+EMBEDDED = ("-m", "providers.llamacpp.embedded")
+HTTP_THREADS_PER_REQUEST = 4
+LEAST_HTTP_THREADS = 64
+"""An open connection occupies a thread of llama.cpp's HTTP server even while it is idle, and threads are cheap."""
+
+CONTAINER_DEVICES: dict[Device, tuple[str, ...]] = {
+    Device.CPU: (),
+    Device.VULKAN: ("--device", "/dev/dri"),
+    Device.ROCM: ("--device", "/dev/kfd", "--device", "/dev/dri", "--security-opt", "label=disable"),
+    Device.CUDA: ("--device", "nvidia.com/gpu=all"),
+}
+
+
+def engine_command(slot: LlamaCppSlot, model: ModelFiles, placement: Placement, env_names: tuple[str, ...]) -> Command:
+    """`env_names` are the variables that a container must be handed."""
+    arguments = engine_arguments(slot, model, placement)
+    if slot.options.container is not None:
+        return _in_container(slot.options.container, slot, model, placement, arguments, env_names)
+    return Command((*_program(slot, placement), *arguments))
+
+
+def _program(slot: LlamaCppSlot, placement: Placement) -> tuple[str, ...]:
+    """The configured binary, else the one on PATH, else the embedded engine."""
+    if slot.options.binary is not None:
+        return (slot.options.binary,)
+    if (found := placement.programs.get(PROGRAM)) is not None:
+        return (str(found),)
+    if placement.device is not Device.CPU:
+        raise ProviderError(
+            f"Device {placement.device} needs a llama-server built for it, and none is on PATH: install one, name it in "
+            "options.binary, or set device: cpu for the embedded engine."
+        )
+    return (sys.executable, *EMBEDDED)
+
+
+def engine_arguments(slot: LlamaCppSlot, model: ModelFiles, placement: Placement) -> tuple[str, ...]:
+    options = slot.options
+    http_threads = max(LEAST_HTTP_THREADS, slot.parallel_requests * HTTP_THREADS_PER_REQUEST)
+    arguments = [
+        *("--model", str(model.main), "--alias", slot.name),
+        *("--host", placement.host, "--port", str(placement.port), "--threads-http", str(http_threads)),
+        # llama-server shares its context out among its slots; each request of ours may use all of context_size.
+        *("--ctx-size", str(slot.context_size * slot.parallel_requests), "--parallel", str(slot.parallel_requests)),
+        *("--threads", str(options.threads or placement.cpu_threads)),
+        *("--flash-attn", options.flash_attention),
+        "--no-webui",
+        "--slots",
+        *_device_arguments(slot, placement.device),
+        *_kind_arguments(slot),
+    ]
+    if (mmproj := model.companions.get("mmproj")) is not None:
+        arguments += ["--mmproj", str(mmproj)]
+    for flag, value in (
+        ("--batch-size", options.batch_size or _whole_input(slot)),
+        ("--ubatch-size", options.ubatch_size or _whole_input(slot)),
+        ("--pooling", options.pooling),
+        ("--cache-type-k", options.cache_type_k),
+        ("--cache-type-v", options.cache_type_v),
+    ):
+        if value is not None:
+            arguments += [flag, str(value)]
+    return (*arguments, *options.extra_args)
+
+
+def _device_arguments(slot: LlamaCppSlot, device: Device) -> tuple[str, ...]:
+    if device is Device.CPU:
+        return ("--device", "none", "--gpu-layers", "0")
+    layers = "999" if slot.options.gpu_layers == "all" else str(slot.options.gpu_layers)
+    return ("--gpu-layers", layers)
+
+
+def _kind_arguments(slot: LlamaCppSlot) -> tuple[str, ...]:
+    if slot.offers(Capability.EMBEDDING):
+        return ("--embeddings",)
+    return ("--reranking",) if slot.offers(Capability.RERANK) else ("--jinja",)
+
+
+def _whole_input(slot: LlamaCppSlot) -> int | None:
+    """Models that read a text as a whole take it in one physical batch, or refuse it."""
+    whole = slot.offers(Capability.EMBEDDING) or slot.offers(Capability.RERANK)
+    return slot.context_size if whole else None
+
+
+def _in_container(
+    container: Container,
+    slot: LlamaCppSlot,
+    model: ModelFiles,
+    placement: Placement,
+    arguments: tuple[str, ...],
+    env_names: tuple[str, ...],
+) -> Command:
+    """Variables are named without their values, so that no secret shows in the list of processes."""
+    name = f"hal0-{slot.name}-{placement.port}".replace(":", "-")
+    folders = sorted({str(path.parent) for path in (model.main, *model.companions.values())})
+    return Command(
+        argv=(
+            *(container.runtime, "run", "--rm", "--name", name, "--network", "host"),
+            *CONTAINER_DEVICES[placement.device],
+            *(part for folder in folders for part in ("--volume", f"{folder}:{folder}:ro")),
+            *(part for variable in env_names for part in ("--env", variable)),
+            *container.extra_args,
+            *("--entrypoint", container.program, container.image),
+            *arguments,
+        ),
+        cleanup=(container.runtime, "rm", "--force", "--ignore", name)
+        if container.runtime == "podman"
+        else (container.runtime, "rm", "--force", name),
+    )

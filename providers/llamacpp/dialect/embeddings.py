@@ -1,0 +1,96 @@
+"""Embeddings: https://platform.openai.com/docs/api-reference/embeddings/create"""
+
+import base64
+from dataclasses import dataclass
+
+import numpy
+from pydantic import JsonValue
+
+from providers.base import JsonObject, Translation
+from providers.llamacpp.dialect.checks import (
+    check_fields,
+    filled,
+    filled_array,
+    integer_from,
+    is_tokens,
+    missing,
+    one_of,
+    required,
+    wrong_type,
+    wrong_value,
+)
+from providers.spec import SlotSpec
+
+_FIELDS = {"dimensions": integer_from(1), "encoding_format": one_of("float", "base64")}
+
+
+def translate_embeddings(body: JsonObject, slot: SlotSpec) -> Translation:
+    check_fields(body, _FIELDS)
+    check_input("input", required(body, "input"))
+    dimensions = body.get("dimensions")
+    # The engine refuses null where OpenAI takes it for the default.
+    request = None if body.get("encoding_format", "float") else {k: v for k, v in body.items() if v is not None}
+    return Translation(request, response=Shortened(dimensions) if isinstance(dimensions, int) else None)
+
+
+def translate_native_embeddings(body: JsonObject, slot: SlotSpec) -> Translation:
+    """llama.cpp's own `/embedding`, with the text in `content` or `input`."""
+    check_fields(body, {"encoding_format": _FIELDS["encoding_format"]})
+    name = "input" if "input" in body else "content"
+    if name not in body:
+        raise missing("content")
+    check_input(name, body[name])
+    return Translation()
+
+
+def check_input(param: str, value: JsonValue) -> None:
+    """A string, tokens, a list of either, or llama.cpp's objects with pictures, which are the engine's to check."""
+    if isinstance(value, str):
+        filled(param, value)
+    elif isinstance(value, list):
+        filled_array(param, value)
+        if not is_tokens(value):
+            for i, item in enumerate(value):
+                _check_item(f"{param}[{i}]", item)
+    elif not isinstance(value, dict):
+        raise wrong_type(param, "a string or an array of strings or tokens", value)
+
+
+def _check_item(param: str, item: JsonValue) -> None:
+    if isinstance(item, str):
+        filled(param, item)
+    elif isinstance(item, list) and is_tokens(item):
+        filled_array(param, item)
+    elif not isinstance(item, dict):
+        raise wrong_type(param, "a string or an array of tokens", item)
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """Cuts vectors to `dimensions` and gives them length 1 again, which is what OpenAI does.
+
+    Raises `InvalidRequest` if the model's vectors are shorter: only the answer shows how long they are.
+    """
+
+    dimensions: int
+
+    def __call__(self, answer: JsonValue) -> JsonValue:
+        data = answer.get("data") if isinstance(answer, dict) else None
+        for item in data if isinstance(data, list) else ():
+            if isinstance(item, dict):
+                item["embedding"] = self._shorten(item.get("embedding"))
+        return answer
+
+    def _shorten(self, embedding: JsonValue) -> JsonValue:
+        if isinstance(embedding, str):
+            cut = self._cut(numpy.frombuffer(base64.b64decode(embedding), dtype="<f4"))
+            return base64.b64encode(cut.astype("<f4").tobytes()).decode()
+        values: list[JsonValue] = [*self._cut(numpy.asarray(embedding, dtype=numpy.float64)).tolist()]
+        return values
+
+    def _cut(self, vector: "numpy.typing.NDArray[numpy.floating]") -> "numpy.typing.NDArray[numpy.floating]":
+        if self.dimensions > len(vector):
+            raise wrong_value("dimensions", f"this model has {len(vector)}, but got {self.dimensions} instead.")
+        head = vector[: self.dimensions]
+        length = numpy.linalg.norm(head)
+        return head / length if length else head

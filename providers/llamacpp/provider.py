@@ -1,0 +1,52 @@
+"""llama.cpp: chat, completions, embeddings, rerank and vision from GGUF files, on any device."""
+
+from typing import ClassVar
+
+import aiohttp
+
+from providers.base import Command, Endpoint, Health, HealthState, ModelFiles, Placement, Provider, Route
+from providers.capabilities import Capability, Operation
+from providers.devices import Device
+from providers.llamacpp.command import PROGRAM, engine_command
+from providers.llamacpp.dialect import route
+from providers.llamacpp.environment import own_environment
+from providers.llamacpp.options import LlamaCppSlot
+
+PROBE_TIMEOUT_S = 2.0
+
+
+class LlamaCpp(Provider[LlamaCppSlot]):
+    name = "llama.cpp"
+    spec = LlamaCppSlot
+    capabilities = frozenset(
+        {Capability.CHAT, Capability.COMPLETION, Capability.VISION, Capability.EMBEDDING, Capability.RERANK}
+    )
+    devices = frozenset({Device.CPU, Device.VULKAN, Device.ROCM, Device.CUDA})
+    companions: ClassVar[frozenset[str]] = frozenset({"mmproj"})
+    programs: ClassVar[tuple[str, ...]] = (PROGRAM,)
+
+    def build_env(self, slot: LlamaCppSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
+        return dict(placement.base_env) | own_environment(slot, placement)
+
+    def start_cmd(self, slot: LlamaCppSlot, model: ModelFiles, placement: Placement) -> Command:
+        return engine_command(slot, model, placement, tuple(own_environment(slot, placement)))
+
+    async def health(self, endpoint: Endpoint) -> Health:
+        """`/health` answers 503 while the model loads and 200 once it answers."""
+        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.get(f"{endpoint.url}/health") as response,
+            ):
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError):
+            return Health(HealthState.STARTING)
+        if status == 200:
+            return Health(HealthState.READY)
+        if status == 503:
+            return Health(HealthState.WARMING)
+        return Health(HealthState.DEAD, detail=f"/health answered {status}")
+
+    def infer(self, operation: Operation) -> Route | None:
+        return route(operation)

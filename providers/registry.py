@@ -1,0 +1,14 @@
+"""All providers. A new one is one line here."""
+
+from types import MappingProxyType
+from typing import Any
+
+from providers.base import Provider
+from providers.llamacpp.provider import LlamaCpp
+
+PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in (LlamaCpp(),)})
+
+
+def provider(name: str) -> Provider[Any]:
+    """Raises KeyError for an unknown name, which the configuration has refused before."""
+    return PROVIDERS[name]
