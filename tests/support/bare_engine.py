@@ -1,11 +1,11 @@
-"""A real llama.cpp server in a process of its own: `python -m tests.support.bare_engine --model tiny-chat.gguf --port 9000`."""
+"""A real llama.cpp server in a process of its own: `python -m tests.support.bare_engine --model M.gguf --port 9000`."""
 
 import argparse
 import signal
 import threading
 from pathlib import Path
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 RANK_POOLING = 4
 
@@ -15,6 +15,8 @@ def parameters(arguments: argparse.Namespace) -> xllamacpp.CommonParams:
     params.model.path = str(arguments.model)
     params.hostnames = [arguments.host]
     params.port = arguments.port
+    if arguments.alias:
+        params.model_alias = {arguments.alias}
     params.n_parallel = arguments.parallel
     params.n_ctx = arguments.context * arguments.parallel
     params.use_jinja = True
@@ -39,6 +41,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--alias", default="", help="the model's name in answers")
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--context", type=int, default=512, help="tokens for each parallel request")
     parser.add_argument("--embedding", action="store_true")

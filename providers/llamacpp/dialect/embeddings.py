@@ -4,6 +4,7 @@ import base64
 from dataclasses import dataclass
 
 import numpy
+from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
@@ -29,7 +30,8 @@ def translate_embeddings(body: JsonObject, slot: SlotSpec) -> Translation:
     check_input("input", required(body, "input"))
     dimensions = body.get("dimensions")
     # The engine refuses null where OpenAI takes it for the default.
-    request = None if body.get("encoding_format", "float") else {k: v for k, v in body.items() if v is not None}
+    null = "encoding_format" in body and body["encoding_format"] is None
+    request: JsonObject | None = body | {"encoding_format": "float"} if null else None
     return Translation(request, response=Shortened(dimensions) if isinstance(dimensions, int) else None)
 
 
@@ -88,7 +90,7 @@ class Shortened:
         values: list[JsonValue] = [*self._cut(numpy.asarray(embedding, dtype=numpy.float64)).tolist()]
         return values
 
-    def _cut(self, vector: "numpy.typing.NDArray[numpy.floating]") -> "numpy.typing.NDArray[numpy.floating]":
+    def _cut(self, vector: NDArray[numpy.floating]) -> NDArray[numpy.floating]:
         if self.dimensions > len(vector):
             raise wrong_value("dimensions", f"this model has {len(vector)}, but got {self.dimensions} instead.")
         head = vector[: self.dimensions]

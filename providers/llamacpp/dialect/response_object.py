@@ -87,7 +87,7 @@ class ResponseObject:
         if not isinstance(choice, dict):
             return self.failed([], "The engine's answer has no choices.")
         cut = choice.get("finish_reason") == "length"
-        output = list(_items(choice, "incomplete" if cut else "completed"))
+        output: list[JsonValue] = [*_items(choice, "incomplete" if cut else "completed")]
         return self.finished(output, completion.get("usage"), cut)
 
     def _whole(self, status: str, output: list[JsonValue], usage: JsonValue) -> JsonObject:
@@ -110,8 +110,8 @@ def _items(choice: JsonObject, status: str) -> Iterator[JsonObject]:
     """The output items of a choice: reasoning, text, calls. Only the last one can have been cut."""
     message = choice.get("message")
     fields = message if isinstance(message, dict) else {}
-    calls = fields.get("tool_calls")
-    calls = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    given = fields.get("tool_calls")
+    calls = [call for call in given if isinstance(call, dict)] if isinstance(given, list) else []
     thought, said = fields.get("reasoning_content"), fields.get("content")
     if thought:
         part: JsonObject = {"type": "reasoning_text", "text": thought}

@@ -5,114 +5,15 @@ https://platform.openai.com/docs/api-reference/responses-streaming
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pydantic import JsonValue
 
 from providers.base import JsonObject
-from providers.llamacpp.dialect.response_object import (
-    ResponseObject,
-    call_item,
-    message_item,
-    new_id,
-    reasoning_item,
-    text_part,
-)
+from providers.llamacpp.dialect.response_items import Event, OpenCall, OpenItem, OpenReasoning, OpenText
+from providers.llamacpp.dialect.response_object import ResponseObject, new_id
 from providers.sse import DONE, EventTranslator, ServerSentEvent
 
-Event = tuple[str, JsonObject]
 _CUT_OFF = "The engine's answer ended before it was complete."
-
-
-@dataclass(slots=True)
-class _Item:
-    """One output item while it grows."""
-
-    index: int
-    id: str
-    content: str = ""
-
-    def added(self) -> Iterator[Event]:
-        yield "response.output_item.added", {"output_index": self.index, "item": self.item("in_progress")}
-
-    def item(self, status: str) -> JsonObject:
-        raise NotImplementedError
-
-    def done(self, status: str) -> Iterator[Event]:
-        yield "response.output_item.done", {"output_index": self.index, "item": self.item(status)}
-
-    def place(self) -> JsonObject:
-        return {"item_id": self.id, "output_index": self.index}
-
-
-class _Text(_Item):
-    """A message."""
-
-    logprobs: list[JsonValue]
-
-    def __init__(self, index: int) -> None:
-        super().__init__(index, new_id("msg"))
-        self.logprobs = []
-
-    def item(self, status: str) -> JsonObject:
-        started = status != "in_progress"
-        return message_item(self.id, [self._part()] if started else [], status)
-
-    def added(self) -> Iterator[Event]:
-        yield from super().added()
-        yield "response.content_part.added", self._at() | {"part": text_part("", [])}
-
-    def delta(self, piece: str, logprobs: list[JsonValue]) -> Event:
-        self.content += piece
-        self.logprobs += logprobs
-        return "response.output_text.delta", self._at() | {"delta": piece, "logprobs": logprobs}
-
-    def done(self, status: str) -> Iterator[Event]:
-        whole: JsonObject = {"text": self.content, "logprobs": self.logprobs}
-        yield "response.output_text.done", self._at() | whole
-        yield "response.content_part.done", self._at() | {"part": self._part()}
-        yield from super().done(status)
-
-    def _part(self) -> JsonObject:
-        return text_part(self.content, self.logprobs)
-
-    def _at(self) -> JsonObject:
-        return self.place() | {"content_index": 0}
-
-
-class _Reasoning(_Item):
-    def __init__(self, index: int) -> None:
-        super().__init__(index, new_id("rs"))
-
-    def item(self, status: str) -> JsonObject:
-        part: JsonObject = {"type": "reasoning_text", "text": self.content}
-        return reasoning_item(self.id, [part] if self.content else [], status)
-
-    def delta(self, piece: str) -> Event:
-        self.content += piece
-        return "response.reasoning_text.delta", self.place() | {"content_index": 0, "delta": piece}
-
-    def done(self, status: str) -> Iterator[Event]:
-        yield "response.reasoning_text.done", self.place() | {"content_index": 0, "text": self.content}
-        yield from super().done(status)
-
-
-class _Call(_Item):
-    def __init__(self, index: int, number: JsonValue, call_id: str, name: str) -> None:
-        super().__init__(index, new_id("fc"))
-        self.number, self.call_id, self.name = number, call_id, name
-
-    def item(self, status: str) -> JsonObject:
-        return call_item(self.id, self.call_id, self.name, self.content, status)
-
-    def delta(self, piece: str) -> Event:
-        self.content += piece
-        return "response.function_call_arguments.delta", self.place() | {"delta": piece}
-
-    def done(self, status: str) -> Iterator[Event]:
-        whole: JsonObject = {"name": self.name, "arguments": self.content}
-        yield "response.function_call_arguments.done", self.place() | whole
-        yield from super().done(status)
 
 
 class ResponseStream(EventTranslator):
@@ -123,7 +24,7 @@ class ResponseStream(EventTranslator):
         self._answer = answer
         self._sequence = 0
         self._output: list[JsonValue] = []
-        self._open: _Item | None = None
+        self._open: OpenItem | None = None
         self._reason: JsonValue = None
         self._usage: JsonValue = None
         self._ended = False
@@ -169,15 +70,15 @@ class ResponseStream(EventTranslator):
                 yield from self._call(call)
 
     def _think(self, piece: str) -> Iterator[Event]:
-        if not isinstance(self._open, _Reasoning):
-            yield from self._switch(_Reasoning(self._next_index()))
-        assert isinstance(self._open, _Reasoning)
+        if not isinstance(self._open, OpenReasoning):
+            yield from self._switch(OpenReasoning(self._next_index()))
+        assert isinstance(self._open, OpenReasoning)
         yield self._open.delta(piece)
 
     def _say(self, piece: str, logprobs: JsonValue) -> Iterator[Event]:
-        if not isinstance(self._open, _Text):
-            yield from self._switch(_Text(self._next_index()))
-        assert isinstance(self._open, _Text)
+        if not isinstance(self._open, OpenText):
+            yield from self._switch(OpenText(self._next_index()))
+        assert isinstance(self._open, OpenText)
         content = logprobs.get("content") if isinstance(logprobs, dict) else None
         yield self._open.delta(piece, content if isinstance(content, list) else [])
 
@@ -185,17 +86,17 @@ class ResponseStream(EventTranslator):
         function = call.get("function")
         function = function if isinstance(function, dict) else {}
         number = call.get("index", 0)
-        if not isinstance(self._open, _Call) or self._open.number != number:
+        if not isinstance(self._open, OpenCall) or self._open.number != number:
             name = str(function.get("name", ""))
-            yield from self._switch(_Call(self._next_index(), number, str(call.get("id") or new_id("call")), name))
-        assert isinstance(self._open, _Call)
+            yield from self._switch(OpenCall(self._next_index(), number, str(call.get("id") or new_id("call")), name))
+        assert isinstance(self._open, OpenCall)
         if isinstance(piece := function.get("arguments"), str) and piece:
             yield self._open.delta(piece)
 
     def _next_index(self) -> int:
         return len(self._output) + (self._open is not None)
 
-    def _switch(self, item: _Item) -> Iterator[Event]:
+    def _switch(self, item: OpenItem) -> Iterator[Event]:
         yield from self._close("completed")
         self._open = item
         yield from item.added()
@@ -210,7 +111,7 @@ class ResponseStream(EventTranslator):
         self._ended = True
         cut = self._reason == "length"
         if not self._output and self._open is None:
-            yield from self._switch(_Text(0))
+            yield from self._switch(OpenText(0))
         yield from self._close("incomplete" if cut else "completed")
         name = "response.incomplete" if cut else "response.completed"
         yield name, {"response": self._answer.finished(self._output, self._usage, cut)}
@@ -224,6 +125,6 @@ class ResponseStream(EventTranslator):
 
     def _numbered(self, events: Iterator[Event]) -> Iterator[ServerSentEvent]:
         for name, fields in events:
-            body: JsonObject = {"type": name, "sequence_number": self._sequence} | fields
+            body: JsonObject = {"type": name, "sequence_number": self._sequence, **fields}
             self._sequence += 1
             yield ServerSentEvent(json.dumps(body, ensure_ascii=False), name)

@@ -48,7 +48,12 @@ _FIELDS: Mapping[str, Check] = {
     "store": boolean,
 }
 _OWN = frozenset(
-    ["background", "conversation", "include", "input", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "previous_response_id", "prompt", "prompt_cache_key", "reasoning", "safety_identifier", "service_tier", "store", "stream", "stream_options", "text", "tool_choice", "tools", "top_logprobs", "truncation", "user"]
+    (
+        *("background", "conversation", "include", "input", "instructions", "max_output_tokens", "max_tool_calls"),
+        *("metadata", "model", "previous_response_id", "prompt", "prompt_cache_key", "reasoning", "safety_identifier"),
+        *("service_tier", "store", "stream", "stream_options", "text", "tool_choice", "tools", "top_logprobs"),
+        *("truncation", "user"),
+    )
 )
 """Fields that chat completions do not have, or have in another form; all others pass on as they are."""
 _STORED = ("previous_response_id", "conversation", "prompt")
