@@ -40,7 +40,8 @@ class LoadReport:
     state: SlotState
     progress: float | None = None
     error: LoadFailed | EngineDied | None = None
-    retry_after_s: float | None = None
+    next_try: float | None = None
+    """Unix seconds."""
     load_seconds: float | None = None
 
 
@@ -125,7 +126,7 @@ class Engine:
             failure.slot, failure.cause, failure.detail, failure.last_lines, self._cooldown.failed(time.monotonic())
         )
         self._last_failure = failure
-        self._report(LoadReport(SlotState.ERROR, error=failure, retry_after_s=failure.retry_after_s))
+        self._report(LoadReport(SlotState.ERROR, error=failure, next_try=time.time() + failure.retry_after_s))
         return failure
 
     def _as_load_failure(self, error: Exception) -> LoadFailed:

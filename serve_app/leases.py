@@ -50,6 +50,10 @@ class Lease:
     def endpoint(self) -> Endpoint:
         return self.granted.endpoint
 
+    @property
+    def has_room(self) -> bool:
+        return self.in_flight < self.granted.capacity
+
 
 class LeasePool:
     """All leases that one ingress holds on one slot. Lives on one event loop."""
@@ -60,6 +64,7 @@ class LeasePool:
         self._leases: list[Lease] = []
         self._opening: asyncio.Task[Lease] | None = None
         self._followers: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
         self.queued = 0
         self.answered = 0
         self.last_used: float | None = None
@@ -67,7 +72,7 @@ class LeasePool:
     @asynccontextmanager
     async def use(self) -> AsyncIterator[Lease]:
         """A lease for one request. Waits for the slot to load where it must; raises why it cannot be loaded."""
-        lease = self._free_lease() or await self._wait_for_lease()
+        lease = await self._acquire()
         lease.in_flight += 1
         try:
             yield lease
@@ -76,6 +81,7 @@ class LeasePool:
             self.answered += 1
             self.last_used = time.time()
             lease.unused_since = time.monotonic()
+            self._room.set()
             if lease.in_flight == 0 and (lease.revoked or self._linger_s == 0):
                 self._give_back(lease)
 
@@ -105,22 +111,38 @@ class LeasePool:
         for lease in tuple(self._leases):
             self._give_back(lease)
 
-    def _free_lease(self) -> Lease | None:
-        """The least used lease, if its replica has room or no further replica could be had."""
-        usable = [lease for lease in self._leases if not lease.revoked]
-        if not usable:
-            return None
-        lease = min(usable, key=lambda one: one.in_flight)
-        if lease.in_flight >= lease.granted.capacity and len(usable) < self._slot.max_replicas:
-            self._start_opening()
-        return lease
-
-    async def _wait_for_lease(self) -> Lease:
+    async def _acquire(self) -> Lease:
+        """A lease with room at once; else a new one, or room on an old one, whichever comes first."""
+        lease = self._least_used()
+        if lease is not None and (lease.has_room or self._at_ceiling):
+            return lease
         self.queued += 1
         try:
-            return await asyncio.shield(self._start_opening())
+            while lease is not None and not lease.has_room:
+                await self._new_lease_or_room()
+                lease = self._least_used()
+                if self._at_ceiling:
+                    break
+            return lease or await asyncio.shield(self._start_opening())
         finally:
             self.queued -= 1
+
+    def _least_used(self) -> Lease | None:
+        usable = [lease for lease in self._leases if not lease.revoked]
+        return min(usable, key=lambda one: one.in_flight) if usable else None
+
+    @property
+    def _at_ceiling(self) -> bool:
+        return len(self._leases) >= self._slot.max_replicas
+
+    async def _new_lease_or_room(self) -> None:
+        """A further replica that cannot be had is no reason to fail: the old ones still answer."""
+        self._room.clear()
+        room = asyncio.create_task(self._room.wait())
+        try:
+            await asyncio.wait([self._start_opening(), room], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            room.cancel()
 
     def _start_opening(self) -> "asyncio.Task[Lease]":
         if self._opening is None:
@@ -168,7 +190,8 @@ class LeasePool:
     def _in_our_terms(self, error: BaseException) -> BaseException:
         """A Serve or Ray error as one that a client understands."""
         cause = getattr(error, "cause", None)
-        for candidate in (error, cause):
+        # Ray's own class for a remote error passes for the original's, but has not its attributes.
+        for candidate in (cause, error):
             if isinstance(candidate, ServingError | asyncio.CancelledError):
                 return candidate
         if isinstance(error, StopAsyncIteration):

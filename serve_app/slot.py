@@ -150,10 +150,9 @@ def error_record(report: LoadReport) -> dict[str, Any] | None:
     error = report.error
     if error is None:
         return None
-    next_try = None if report.retry_after_s is None else time.time() + report.retry_after_s
     return {
         "code": error.code,
         "message": str(error),
         "last_lines": list(error.last_lines),
-        "next_try": next_try,
+        "next_try": report.next_try,
     }

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 from providers.llamacpp.embedded_arguments import Arguments, parse_arguments
 
 FAILED = 1
+MAGIC = b"GGUF"
 
 
 def main() -> None:
-    # The engine has nothing to save, and to end its threads in order can block: a signal ends it as it ends a C program.
+    # The engine has nothing to save, and ending its threads in order can block: a signal ends it like a C program.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = parse_arguments(sys.argv[1:])
@@ -26,7 +27,11 @@ def main() -> None:
     if reason := missing_device(arguments.device, xllamacpp.get_device_info()):
         fail(reason)
     try:
-        server = xllamacpp.Server(parameters(arguments, xllamacpp))
+        params = parameters(arguments, xllamacpp)
+    except (OverflowError, TypeError, ValueError) as error:
+        fail(f"an argument is out of range: {error}")
+    try:
+        server = xllamacpp.Server(params)
     except (RuntimeError, ValueError) as error:
         fail(f"exiting due to model loading error: {error}")
     print(f"embedded engine listens on {server.listening_address}", file=sys.stderr, flush=True)
@@ -42,11 +47,13 @@ def fail(reason: str) -> NoReturn:
 def refuse_what_cannot_work(arguments: Arguments) -> None:
     """What the engine itself would report less clearly, or not at all."""
     model = str(arguments.settings.get("model.path", ""))
-    if not os.path.isfile(model):
-        fail(f"the model file '{model}' does not exist")
-    with open(model, "rb") as file:
-        if (magic := file.read(4)) != b"GGUF":
-            fail(f"the model file '{model}' is not a GGUF file: it begins with {magic!r}")
+    try:
+        with open(model, "rb") as file:
+            magic = file.read(len(MAGIC))
+    except OSError as error:
+        fail(f"the model file '{model}' cannot be read: {error.strerror}")
+    if magic != MAGIC:
+        fail(f"the model file '{model}' is not a GGUF file: it begins with {magic!r}")
     port = int(str(arguments.settings.get("port", 0)))
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,10 +1,10 @@
 """llama-server's arguments, as far as xllamacpp's parameters know them. Parsing needs no import of the engine."""
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 UNKNOWN_ARGUMENT = 1
 
@@ -12,6 +12,27 @@ FLASH_ATTENTION = {"auto": "AUTO", "on": "ENABLED", "off": "DISABLED"}
 REASONING_FORMATS = {"none": "NONE", "auto": "AUTO", "deepseek": "DEEPSEEK", "deepseek-legacy": "DEEPSEEK_LEGACY"}
 POOLINGS = ("none", "mean", "cls", "last", "rank")
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+
+SEED_OF_ANY = 2**32 - 1
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"the file cannot be read: {error}") from error
+
+
+def _folder(path: str) -> str:
+    """The engine puts file names right behind it."""
+    if not Path(path).is_dir():
+        raise argparse.ArgumentTypeError(f"not a directory: '{path}'")
+    return path.rstrip("/") + "/"
+
+
+def _seed(text: str) -> int:
+    return SEED_OF_ANY if text == "-1" else int(text)
+
 
 VALUES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "-m --model": ("model.path", str),
@@ -34,19 +55,20 @@ VALUES: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "-cram --cache-ram": ("cache_ram_mib", int),
     "--cache-reuse": ("n_cache_reuse", int),
     "-sps --slot-prompt-similarity": ("slot_prompt_similarity", float),
-    "--slot-save-path": ("slot_save_path", str),
+    "--slot-save-path": ("slot_save_path", _folder),
     "--embd-normalize": ("embd_normalize", int),
     "--image-min-tokens": ("image_min_tokens", int),
     "--image-max-tokens": ("image_max_tokens", int),
-    "--media-path": ("media_path", str),
+    "--media-path": ("media_path", _folder),
     "--chat-template": ("chat_template", str),
+    "--chat-template-file": ("chat_template", _text_of),
     "--rope-freq-base": ("rope_freq_base", float),
     "--rope-freq-scale": ("rope_freq_scale", float),
     "--yarn-orig-ctx": ("yarn_orig_ctx", int),
     "--yarn-ext-factor": ("yarn_ext_factor", float),
     "--yarn-attn-factor": ("yarn_attn_factor", float),
     "-lv --verbosity --log-verbosity": ("verbosity", int),
-    "-s --seed": ("sampling.seed", int),
+    "-s --seed": ("sampling.seed", _seed),
     "--temp --temperature": ("sampling.temp", float),
     "--top-k": ("sampling.top_k", int),
     "--top-p": ("sampling.top_p", float),
@@ -103,6 +125,10 @@ class Arguments:
 
 
 class _Parser(argparse.ArgumentParser):
+    def _get_option_tuples(self, option_string: str) -> list[Any]:
+        """No abbreviations: argparse would take `-c99` for `-c 99`, which llama-server refuses."""
+        return []
+
     def error(self, message: str) -> NoReturn:
         self.exit(
             UNKNOWN_ARGUMENT,
@@ -123,7 +149,7 @@ def parse_arguments(argv: Sequence[str]) -> Arguments:
     given = vars(parser.parse_args(list(argv)))
     known = {path for path, _ in (*VALUES.values(), *SWITCHES.values())}
     return Arguments(
-        settings={path: value for path, value in given.items() if path in known} | dict(_template(given)),
+        settings={path: value for path, value in given.items() if path in known},
         host=given["host"],
         alias=given["alias"],
         device=given["device"],
@@ -145,9 +171,3 @@ def _add_special(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-ctk", "--cache-type-k", choices=CACHE_TYPES)
     parser.add_argument("-ctv", "--cache-type-v", choices=CACHE_TYPES)
     parser.add_argument("--reasoning-format", choices=sorted(REASONING_FORMATS))
-    parser.add_argument("--chat-template-file", type=Path)
-
-
-def _template(given: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    if isinstance(path := given["chat_template_file"], Path):
-        yield "chat_template", path.read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from providers.capabilities import Capability
 from providers.spec import Frozen, ProviderOptions, SlotSpec
@@ -16,7 +16,13 @@ SET_BY_SLOT: MappingProxyType[str, str] = MappingProxyType(
     {
         flag: key
         for key, flags in {
-            "model": "-m --model -mu --model-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -hfd --hf-repo-draft",
+            "model": (
+                "-m --model -mu --model-url -dr --docker-repo -hf -hfr --hf-repo -hff --hf-file -hft --hf-token "
+                "-hfd -hfrd --hf-repo-draft --spec-draft-hf --embd-gemma-default --gpt-oss-20b-default "
+                "--gpt-oss-120b-default --vision-gemma-4b-default --vision-gemma-12b-default --fim-qwen-1.5b-default "
+                "--fim-qwen-3b-default --fim-qwen-7b-default --fim-qwen-7b-spec --fim-qwen-14b-spec "
+                "--fim-qwen-30b-default"
+            ),
             "companions.mmproj": "-mm --mmproj -mmu --mmproj-url --no-mmproj --mmproj-auto --no-mmproj-auto",
             "context_size": "-c --ctx-size --kv-unified-per-slot",
             "parallel_requests": "-np --parallel",
@@ -32,19 +38,26 @@ SET_BY_SLOT: MappingProxyType[str, str] = MappingProxyType(
             "options.cache_type_k": "-ctk --cache-type-k",
             "options.cache_type_v": "-ctv --cache-type-v",
             "nothing, since hal0 decides where the engine listens and who may ask it": (
-                "--host --port --reuse-port --api-key --api-key-file --api-prefix --path --ssl-key-file --ssl-cert-file "
-                "--threads-http"
+                "--host --port --reuse-port --api-key --api-key-file --api-prefix --path --ssl-key-file "
+                "--ssl-cert-file --threads-http"
             ),
             "unload_after_s": "--sleep-idle-seconds",
             "nothing, since a slot is one model": (
                 "--models-dir --models-preset --models-max --models-autoload --no-models-autoload"
             ),
-            "nothing, since the engine must keep running": "-h --help --usage --version --completion-bash",
+            "nothing, since the engine must keep running": (
+                "-h --help --usage --version --completion-bash -cl --cache-list"
+            ),
         }.items()
         for flag in flags.split()
     }
 )
 """Arguments of llama-server that `extra_args` may not hold, and the key that sets each instead."""
+
+OWN_VARIABLES = ("LLAMA_API_KEY", "LLAMA_ARG_")
+"""Beginnings of the variables that llama-server reads its arguments from."""
+
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Container(Frozen):
@@ -67,7 +80,7 @@ class LlamaCppOptions(ProviderOptions):
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
     container: Container | None = None
-    env: Mapping[str, str] = Field(default_factory=dict, description="further environment of the engine")
+    env: Mapping[EnvName, str] = Field(default_factory=dict, description="further environment of the engine")
     extra_args: tuple[str, ...] = Field(default=(), description="further arguments of llama-server")
 
     @field_validator("extra_args")
@@ -75,9 +88,19 @@ class LlamaCppOptions(ProviderOptions):
     def _leave_to_the_slot_what_is_its(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
         for argument in arguments:
             flag = argument.partition("=")[0]
+            if flag.startswith("--"):
+                flag = flag.replace("_", "-")  # as llama-server reads it
             if key := SET_BY_SLOT.get(flag):
                 raise ValueError(f"'{flag}' is set by {key}; allowed: arguments that no key of the slot sets")
         return arguments
+
+    @field_validator("env")
+    @classmethod
+    def _leave_arguments_to_extra_args(cls, variables: Mapping[str, str]) -> Mapping[str, str]:
+        for name in variables:
+            if name.startswith(OWN_VARIABLES):
+                raise ValueError(f"'{name}' is not for env; allowed: other variables (extra_args holds arguments)")
+        return variables
 
     @model_validator(mode="after")
     def _binary_or_container(self) -> "LlamaCppOptions":

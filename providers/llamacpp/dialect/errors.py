@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from providers.base import JsonObject
 from providers.errors import EngineError
 
 
@@ -43,8 +42,8 @@ _MISTAKES = (
     ),
     _mistake(r"vector::_M_range_check", "tokens", "invalid_value", "A token is not in the model's vocabulary."),
     _mistake(r"vector::_M_default_append", "top_n", "invalid_value", "'top_n' is out of range."),
-    _mistake(r"^Jinja Exception|^Unable to generate parser|chat template", "messages", "invalid_value"),
-    _mistake(r"^Cannot use |^JSON schema|failed to parse grammar", None, "invalid_value"),
+    _mistake(r"^Jinja Exception|chat template", "messages", "invalid_value"),
+    _mistake(r"^Unable to generate parser|^Cannot use |^JSON schema|failed to parse grammar", None, "invalid_value"),
     _mistake(r"json\.exception", None, "invalid_value"),
 )
 _TOO_LONG = re.compile(r"is too large to process|exceeds the available context size")
@@ -115,8 +114,3 @@ def _invalid(status: int, message: str) -> EngineError:
 def _field(message: str) -> str | None:
     found = _NAMED_FIELD.match(message)
     return found["name"] if found else None
-
-
-def envelope(error: EngineError) -> JsonObject:
-    """OpenAI's error object, for errors inside a stream."""
-    return {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
