@@ -1,11 +1,10 @@
 """`python -m benchmarks`: what the way through hal0 costs, measured on this machine."""
 
-import contextlib
 import datetime
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +33,7 @@ def main(quick: bool, cases: tuple[str, ...], paths: tuple[str, ...], out: Path)
     effort = QUICK if quick else FULL
     chosen = [case for case in CASES if not cases or case.name in cases]
     llama_server = find_llama_server()
+    record = _record(quick, effort, llama_server)
     measurements: list[Measurement] = []
     # A short name: a Unix socket's path inside has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="hal0-", ignore_cleanup_errors=True) as name:
@@ -44,13 +44,19 @@ def main(quick: bool, cases: tuple[str, ...], paths: tuple[str, ...], out: Path)
             for path in _paths(slots, folder, llama_server):
                 if not paths or path.name in paths:
                     measurements += _measured(path, bare, chosen, effort)
-    record = _record(quick, effort, llama_server)
+                    # Minutes of measuring should not be lost to a path that fails later.
+                    _keep(out, record, measurements)
+    click.echo(markdown(record, measurements, ()))
+
+
+def _keep(out: Path, record: Mapping[str, object], measurements: Sequence[Measurement]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     pictures: tuple[str, ...] = ()
-    with contextlib.suppress(ModuleNotFoundError):
+    try:
         pictures = plots.draw(out, measurements)
+    except ModuleNotFoundError as error:
+        click.echo(f"no pictures: {error}", err=True)
     write(out, record, measurements, pictures)
-    click.echo(markdown(record, measurements, ()))
 
 
 def _paths(slots: Sequence[SlotRecord], folder: Path, llama_server: Path | None) -> Iterator[EnginePath]:
@@ -106,6 +112,7 @@ def _record(quick: bool, effort: Effort, llama_server: Path | None) -> dict[str,
         "rounds": effort.rounds,
         "machine": {
             "cores": os.cpu_count(),
+            "load average at the start": round(os.getloadavg()[0], 1),
             "system": f"{platform.system()} {platform.machine()}",
             "Python": platform.python_version(),
             "Ray": version("ray"),

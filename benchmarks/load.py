@@ -174,10 +174,15 @@ async def work(job: Job) -> Seen:
     request = request_bytes(job)
     connecting: set[asyncio.Task[Any]] = set()
 
+    def connected(task: asyncio.Task[Any]) -> None:
+        connecting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            seen.failures.append(f"no connection: {error}")
+
     def connect(client: Client) -> None:
         task = loop.create_task(loop.create_connection(lambda: client, job.host, job.port))
         connecting.add(task)
-        task.add_done_callback(connecting.discard)
+        task.add_done_callback(connected)
 
     clients: list[Client] = []
     for index in range(job.clients):

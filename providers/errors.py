@@ -34,9 +34,7 @@ class EngineError(ProviderError):
     `status` is the HTTP status for the client, `type` and `code` those of OpenAI's envelope.
     """
 
-    def __init__(
-        self, status: int, message: str, type: str, code: str | None = None, param: str | None = None
-    ) -> None:
+    def __init__(self, status: int, message: str, type: str, code: str | None = None, param: str | None = None) -> None:
         super().__init__(status, message, type, code, param)
         self.status, self.message, self.type, self.code, self.param = status, message, type, code, param
 

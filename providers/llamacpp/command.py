@@ -1,6 +1,7 @@
 """The argv of llama-server for a slot. Pure. Arguments: llama.cpp's tools/server/README.md."""
 
 import sys
+from pathlib import Path
 
 from providers.base import Command, ModelFiles, Placement
 from providers.capabilities import Capability
@@ -38,8 +39,8 @@ def _program(slot: LlamaCppSlot, placement: Placement) -> tuple[str, ...]:
         return (str(found),)
     if placement.device is not Device.CPU:
         raise ProviderError(
-            f"Device {placement.device} needs a llama-server built for it, and none is on PATH: install one, name it in "
-            "options.binary, or set device: cpu for the embedded engine."
+            f"Device {placement.device} needs a llama-server built for it, and none is on PATH: install one, "
+            "name it in options.binary, or set device: cpu for the embedded engine."
         )
     return (sys.executable, *EMBEDDED)
 
@@ -102,7 +103,7 @@ def _in_container(
 ) -> Command:
     """Variables are named without their values, so that no secret shows in the list of processes."""
     name = f"hal0-{slot.name}-{placement.port}".replace(":", "-")
-    folders = sorted({str(path.parent) for path in (model.main, *model.companions.values())})
+    folders = sorted({str(_self_contained(path)) for path in (model.main, *model.companions.values())})
     return Command(
         argv=(
             *(container.runtime, "run", "--rm", "--name", name, "--network", "host"),
@@ -117,3 +118,9 @@ def _in_container(
         if container.runtime == "podman"
         else (container.runtime, "rm", "--force", name),
     )
+
+
+def _self_contained(path: Path) -> Path:
+    """The folder that holds a file and what it links to: the Hub's cache links `snapshots/` to `blobs/` beside it."""
+    snapshots = (folder for folder in path.parents if folder.name == "snapshots")
+    return next((folder.parent for folder in snapshots), path.parent)

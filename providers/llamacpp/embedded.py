@@ -22,7 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = parse_arguments(sys.argv[1:])
     refuse_what_cannot_work(arguments)
-    import xllamacpp
+    import xllamacpp  # type: ignore[import-untyped]
 
     if reason := missing_device(arguments.device, xllamacpp.get_device_info()):
         fail(reason)

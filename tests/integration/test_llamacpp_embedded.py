@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped]
 
 from providers.base import Endpoint, Health, HealthState, ModelFiles, Placement
 from providers.devices import Device

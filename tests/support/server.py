@@ -19,6 +19,8 @@ STOP_TIMEOUT_S = 60.0
 POLL_S = 0.1
 
 Record = dict[str, Any]
+Launcher = tuple[str, ...]
+UP: Launcher = ("hal0", "up")
 
 
 def free_port() -> int:
@@ -27,24 +29,26 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(what: str, probe: Callable[[], bool], timeout_s: float = 30.0) -> None:
+def eventually(what: str, probe: Callable[[], bool], timeout_s: float = 30.0, poll_s: float = POLL_S) -> None:
     """Poll until `probe` answers True; fail with `what` at the deadline."""
     deadline = time.monotonic() + timeout_s
     while not probe():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
 
 class Server:
     """A running `hal0 up`. `home` is its HAL0_HOME, by which all of its processes are known."""
 
-    def __init__(self, config: Path, port: int, home: Path, extra_env: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, config: Path, port: int, home: Path, extra_env: Mapping[str, str], log: Path, launcher: Launcher = UP
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.home, self.log = home, log
         environ = os.environ | {"HAL0_HOME": str(home)} | extra_env
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "serve_app", "up", str(config)],
+                [str(Path(sys.executable).with_name(launcher[0])), *launcher[1:], str(config)],
                 env=environ,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -54,10 +58,12 @@ class Server:
 
     def wait_until_ready(self) -> None:
         def answers() -> bool:
-            assert self.popen.poll() is None, f"hal0 up ended:\n{self.output()[-4000:]}"
-            return f"hal0 answers on {self.url}" in self.output()
+            assert self.popen.poll() is None, f"the server ended:\n{self.output()[-4000:]}"
+            with contextlib.suppress(OSError):
+                return bool(self.get("/health"))
+            return False
 
-        eventually(f"hal0 up answers; it wrote:\n{self.output()[-2000:]}", answers, START_TIMEOUT_S)
+        eventually("the server answers", answers, START_TIMEOUT_S)
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -124,12 +130,14 @@ class ServerPark:
         self._current: Server | None = None
         self._current_key: object = None
 
-    def running(self, config_text: str, env: Mapping[str, str] | None = None, prepare: Any = None) -> Server:
+    def running(
+        self, config_text: str, env: Mapping[str, str] | None = None, prepare: Any = None, launcher: Launcher = UP
+    ) -> Server:
         """A server on this configuration: the one that runs already, or a new one in its place.
 
         `PORT` in the text stands for a free port; `prepare(home)` makes files before the start.
         """
-        key = (config_text, tuple(sorted((env or {}).items())))
+        key = (config_text, tuple(sorted((env or {}).items())), launcher)
         if self._current is not None and self._current_key == key and self._current.popen.poll() is None:
             return self._current
         self.stop()
@@ -141,7 +149,7 @@ class ServerPark:
         port = free_port()
         config = home / "config.yaml"
         config.write_text(config_text.replace("PORT", str(port)))
-        self._current = Server(config, port, home, env or {}, self._folder / f"server{self._count}.log")
+        self._current = Server(config, port, home, env or {}, self._folder / f"server{self._count}.log", launcher)
         self._current_key = key
         self._current.wait_until_ready()
         return self._current

@@ -195,3 +195,12 @@ async def test_load_generator_reports_refusals() -> None:
         port = server.sockets[0].getsockname()[1]
         seen = await work(Job("127.0.0.1", port, "wrong", "/v1/chat/completions", "{}", clients=1, seconds=0))
     assert len(seen.failures) == 1 and seen.failures[0].startswith("401")
+
+
+async def test_load_generator_reports_that_nobody_listens() -> None:
+    server = await throttled_engine.serve(throttled_engine.Settings("127.0.0.1", 0, "big", 1e6, frozenset()))
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    seen = await work(Job("127.0.0.1", port, "", "/v1/chat/completions", "{}", clients=2, seconds=0))
+    assert len(seen.failures) == 2 and seen.failures[0].startswith("no connection")

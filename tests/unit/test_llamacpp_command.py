@@ -191,3 +191,12 @@ def test_a_container_is_removed_with_its_slot(runtime: str, cleanup: tuple[str, 
     boxed = slot(options={"container": {"image": "i", "runtime": runtime}})
     assert LLAMA_CPP.start_cmd(boxed, MODEL, placement()).cleanup == cleanup
     assert LLAMA_CPP.start_cmd(slot(), MODEL, placement()).cleanup == ()
+
+
+def test_a_container_reaches_the_blobs_that_a_hub_snapshot_links_to() -> None:
+    repository = "/hub/models--org--name"
+    model = ModelFiles(
+        Path(repository, "snapshots/abc/q4/model.gguf"), {"mmproj": Path(repository, "snapshots/abc/p.gguf")}
+    )
+    arguments = argv(slot(options={"container": {"image": "i"}}), model=model)
+    assert value(arguments, "--volume") == f"{repository}:{repository}:ro"

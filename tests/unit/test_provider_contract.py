@@ -145,32 +145,30 @@ def test_every_capability_can_be_asked_for(one: AnyProvider) -> None:
     assert {ASKED_BY.get(capability, capability) for capability in one.capabilities} <= offered
 
 
-BODIES = [
+ENVELOPES: tuple[object, ...] = (
+    {"error": "text"},
+    {"error": None},
+    {"error": ["a", "list"]},
+    {"error": {"code": 400, "message": "m", "type": "invalid_request_error"}},
+    {"error": {"message": None, "type": 7, "code": None}},
+    {"error": {"message": {"not": "text"}}},
+    {"error": {}},
+    {"message": "m"},
+    {"detail": "m"},
+    {"detail": [{"loc": ["body"], "msg": "m", "type": "missing"}]},
+    {"object": "error", "message": "m", "code": 400},
+    None,
+    [],
+    "text",
+    {},
+)
+BODIES = (
     b"",
     b"\xff\xfe\x00",
     b"<html><body>502 Bad Gateway</body></html>",
-    b"null",
-    b"[]",
-    b'"text"',
-    b"{}",
-    *(
-        json.dumps(body).encode()
-        for body in (
-            {"error": "text"},
-            {"error": None},
-            {"error": ["a", "list"]},
-            {"error": {"code": 400, "message": "m", "type": "invalid_request_error"}},
-            {"error": {"message": None, "type": 7, "code": None}},
-            {"error": {"message": {"not": "text"}}},
-            {"error": {}},
-            {"message": "m"},
-            {"detail": "m"},
-            {"detail": [{"loc": ["body"], "msg": "m", "type": "missing"}]},
-            {"object": "error", "message": "m", "code": 400},
-        )
-    ),
     b"x" * 100_000,
-]
+    *(json.dumps(envelope).encode() for envelope in ENVELOPES),
+)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 413, 415, 422, 429, 499, 500, 501, 502, 503, 504, 599])
