@@ -22,7 +22,6 @@ def draw(folder: Path, measurements: Sequence[Measurement]) -> tuple[str, ...]:
 
 def _draw(file: Path, measurements: Sequence[Measurement], comparison: Comparison) -> None:
     # Matplotlib takes a second to import and is only there for development.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     paths = list(dict.fromkeys(one.path for one in measurements))
@@ -50,4 +49,4 @@ def _draw(file: Path, measurements: Sequence[Measurement], comparison: Compariso
         axes.set_xscale("symlog", linthresh=10)
     axes.set_xlabel(f"{LABELS[comparison]} (thick line: target)")
     axes.legend(loc="best", fontsize="small")
-    FigureCanvasAgg(figure).print_png(file)
+    figure.savefig(file)

@@ -30,6 +30,9 @@ HEALTH_CHECK_S = 1.0
 """How soon Serve notices a replica that was killed."""
 INGRESS_DRAIN_S = 10.0
 DRAIN_POLL_S = 0.05
+ROUTER: Any = "serve_app.watched_router:WatchedRouter"
+deployment: Any = serve.deployment
+"""Ray's own types know only its use as a decorator."""
 QUIET_LOGS = LoggingConfig(enable_access_log=False)
 
 
@@ -59,7 +62,7 @@ def serving_host() -> str:
 
 
 def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
-    return serve.deployment(
+    return deployment(
         BoardDeployment,
         name="board",
         ray_actor_options={"num_cpus": 0},
@@ -74,7 +77,7 @@ def _slot(
 ) -> Any:
     floor = max(slot.min_replicas, int(slot.pin))
     spread = config.ingress.replicas if slot.max_replicas > 1 else MANY_CALLS
-    return serve.deployment(
+    return deployment(
         SlotDeployment,
         name=slot.name,
         ray_actor_options={
@@ -95,7 +98,7 @@ def _slot(
             metrics_interval_s=METRIC_WINDOW_S / 4,
             look_back_period_s=METRIC_WINDOW_S,
         ),
-        request_router_config=RequestRouterConfig(request_router_class="serve_app.watched_router:WatchedRouter"),
+        request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         graceful_shutdown_timeout_s=DRAIN_WAIT_S,
         health_check_period_s=HEALTH_CHECK_S,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
@@ -106,7 +109,7 @@ def _slot(
 def _ingress(
     config: ServingConfig, raw: Mapping[str, Any], devices: Mapping[str, Device], board: Any, slots: Mapping[str, Any]
 ) -> serve.Application:
-    deployment = serve.deployment(
+    ingress = deployment(
         serve.ingress()(IngressDeployment),
         name="ingress",
         num_replicas=config.ingress.replicas,
@@ -116,4 +119,5 @@ def _ingress(
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         logging_config=QUIET_LOGS,
     )
-    return deployment.bind(raw, dict(devices), board, dict(slots))
+    application: serve.Application = ingress.bind(raw, dict(devices), board, dict(slots))
+    return application

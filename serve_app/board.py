@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from providers.spec import SlotSpec
+from serve_app.errors import ServingError, SlotUnplaceable
 from serve_app.lifecycle import LOADING, RESIDENT, IllegalMove, SlotState, moves_between
 
 logger = logging.getLogger("hal0.board")
@@ -56,6 +57,8 @@ class SlotEntry:
     device: str
     state: SlotState
     since: float
+    unplaceable: JsonRecord | None = None
+    """The error of a slot that fits on no node."""
     news: dict[str, ReplicaNews] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
     loaded_at: float = 0.0
@@ -117,6 +120,12 @@ class Board:
                 self._pass_through_serving(entry, now)
             self._settle(entry, now)
 
+    def placement_checked(self, slot: str, advice: str | None, now: float) -> None:
+        """Whether some node could hold the slot: None if so, else what to do about it."""
+        entry = self._entries[slot]
+        entry.unplaceable = None if advice is None else error_record(SlotUnplaceable(slot, advice))
+        self._settle(entry, now)
+
     def tick(self, now: float) -> None:
         """Moves that only time makes."""
         for entry in self._entries.values():
@@ -150,7 +159,8 @@ class Board:
 def derived_state(entry: SlotEntry, now: float) -> SlotState:
     """The slot's state from its replicas' and its traffic: that of the replica that has come furthest."""
     states = {news.state for news in entry.news.values()}
-    best = next((state for state in MOST_ADVANCED if state in states), SlotState.OFFLINE)
+    alone = SlotState.ERROR if entry.unplaceable else SlotState.OFFLINE
+    best = next((state for state in MOST_ADVANCED if state in states), alone)
     if best is not SlotState.READY:
         return best
     if entry.in_flight:
@@ -159,6 +169,11 @@ def derived_state(entry: SlotEntry, now: float) -> SlotState:
         return SlotState.READY
     quiet_since = max(entry.loaded_at, entry.last_used or 0.0)
     return SlotState.IDLE if now - quiet_since >= entry.spec.idle_after_s else SlotState.READY
+
+
+def error_record(error: ServingError, last_lines: tuple[str, ...] = (), next_try: float | None = None) -> JsonRecord:
+    """An error as a slot's record shows it. `next_try` is in Unix seconds."""
+    return {"code": error.code, "message": str(error), "last_lines": list(last_lines), "next_try": next_try}
 
 
 def record_of(entry: SlotEntry) -> JsonRecord:
@@ -191,5 +206,5 @@ def record_of(entry: SlotEntry) -> JsonRecord:
         "progress": None if progress is None else {"fraction": progress},
         "load_seconds": entry.load_seconds,
         "last_used": entry.last_used,
-        "last_error": entry.last_error,
+        "last_error": entry.unplaceable or entry.last_error,
     }

@@ -15,7 +15,7 @@ from providers.errors import ProviderError
 from serve_app.errors import BadRequest, ServingError, answer_for
 from serve_app.http_io import ClientGone, send_answer
 from serve_app.paths import ANTHROPIC_PATHS
-from serve_app.security import Keys
+from serve_app.security import Door, Keys
 
 access = logging.getLogger("hal0.access")
 logger = logging.getLogger("hal0.edge")
@@ -28,8 +28,8 @@ CLIENT_CLOSED = 499
 class Edge:
     """Wraps the application. Every exception becomes an answer, unless the answer has begun."""
 
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, app: ASGIApp, keys: Keys, door: Door) -> None:
+        self._app, self._keys, self._door = app, keys, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,6 +47,7 @@ class Edge:
             await send(message)
 
         try:
+            self._door.check(scope.get("client"))
             self._keys.check(scope["path"], headers)
             await self._app(scope, receive, send_and_note)
         except ClientGone:

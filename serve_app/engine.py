@@ -1,4 +1,4 @@
-"""A slot's engine inside its replica: loaded once for all who wait, watched, and stopped. The only owner of its process."""
+"""A slot's engine inside its replica: loaded once for all who wait, watched, and stopped. It alone owns the process."""
 
 import asyncio
 import os
@@ -122,11 +122,10 @@ class Engine:
 
     def _failed(self, error: Exception) -> LoadFailed:
         failure = self._as_load_failure(error)
-        failure = LoadFailed(
-            failure.slot, failure.cause, failure.detail, failure.last_lines, self._cooldown.failed(time.monotonic())
-        )
+        wait_s = self._cooldown.failed(time.monotonic())
+        failure = LoadFailed(failure.slot, failure.cause, failure.detail, failure.last_lines, wait_s)
         self._last_failure = failure
-        self._report(LoadReport(SlotState.ERROR, error=failure, next_try=time.time() + failure.retry_after_s))
+        self._report(LoadReport(SlotState.ERROR, error=failure, next_try=time.time() + wait_s))
         return failure
 
     def _as_load_failure(self, error: Exception) -> LoadFailed:

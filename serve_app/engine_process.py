@@ -36,7 +36,8 @@ class EngineProcess:
     @classmethod
     async def start(cls, command: Command, env: Mapping[str, str], log: EngineLog) -> "EngineProcess":
         """Raises OSError if not even the guard can start; an engine that cannot start exits with 127."""
-        popen = subprocess.Popen(
+        # asyncio's own subprocesses depend on the loop's child watcher, which Ray's loops do not promise.
+        popen = subprocess.Popen(  # noqa: ASYNC220
             guarded(command.argv, signal.SIGTERM, STOP_GRACE_S, command.cleanup),
             env=dict(env),
             stdin=subprocess.PIPE,

@@ -1,8 +1,10 @@
-"""Runs one engine so that nothing of it outlives its owner. Stand-alone: `python -I -S guard.py SIGNAL GRACE_S [CLEANUP...] -- ARGV...`.
+"""Runs one engine so that nothing of it outlives its owner.
+
+Stand-alone: `python -I -S guard.py SIGNAL GRACE_S [CLEANUP...] -- ARGV...`.
 
 The owner holds the write end of this process's stdin. However the owner goes (stop, crash, kill -9), the pipe closes;
-then the engine's whole process group is asked to stop by SIGNAL, killed after GRACE_S seconds, orphans of it are reaped, and
-CLEANUP (an argv, perhaps empty) runs. If the guard itself is killed, the kernel kills the engine.
+then the engine's whole process group is asked to stop by SIGNAL, killed after GRACE_S seconds, orphans of it are
+reaped, and CLEANUP (an argv, perhaps empty) runs. If the guard itself is killed, the kernel kills the engine.
 
 It imports next to nothing because every engine waits for it.
 """

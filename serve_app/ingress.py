@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import ray
 from ray import serve
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
@@ -27,7 +28,7 @@ from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.placement import advice_if_unplaceable, claim_of
 from serve_app.relay import Relay
 from serve_app.replica_watch import watch_replicas
-from serve_app.security import load_keys
+from serve_app.security import Door, load_keys
 from serve_app.settings import load_settings
 
 SWEEP_S = 0.25
@@ -52,7 +53,9 @@ class IngressDeployment:
             logging.getLogger("hal0.access").setLevel(logging.WARNING)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return Edge(_Application(self._open), load_keys(self._config, load_settings()))
+        keys = load_keys(self._config, load_settings())
+        own_addresses = frozenset({str(ray.util.get_node_ip_address())})  # type: ignore[no-untyped-call]
+        return Edge(_Application(self._open), keys, Door(keys, self._config.ingress.allow_open, own_addresses))
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[list[BaseRoute]]:

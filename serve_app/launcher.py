@@ -20,6 +20,7 @@ from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 
 STOP_GRACE_S = 30.0
+START_TIMEOUT_S = 300.0
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 2.0
 
@@ -28,6 +29,8 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray starts its workers at niceness 15, and engines would inherit that.
+    "RAY_worker_niceness": "0",
     "PYTHONUNBUFFERED": "1",
 }
 
@@ -46,7 +49,7 @@ def up(config_path: Path, resources: Mapping[str, float]) -> int:
     server = _start(config_path, resources)
     try:
         if not _wait_until_it_answers(server, host, port):
-            return _failed(server)
+            return _failed(server) if server.poll() is not None else _silent()
         names = ", ".join(slot.name for slot in config.slots)
         print(f"hal0 answers on {url_of(host, port)} (slots: {names}). Ctrl-C stops it.", flush=True)
         return _failed(server) if server.wait() else 0
@@ -90,8 +93,9 @@ def _start(config_path: Path, resources: Mapping[str, float]) -> subprocess.Pope
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """False if `serve run` ended instead."""
-    while server.poll() is None:
+    """False if `serve run` ended instead, or says nothing for too long."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while server.poll() is None and time.monotonic() < deadline:
         with (
             contextlib.suppress(OSError),
             urllib.request.urlopen(f"{url_of(host, port)}/health", timeout=PROBE_TIMEOUT_S) as response,
@@ -104,6 +108,11 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], host: str, port: int
 
 def _failed(server: subprocess.Popen[bytes]) -> int:
     print(f"hal0: `serve run` ended with exit code {server.returncode}; its output above says why.", file=sys.stderr)
+    return 1
+
+
+def _silent() -> int:
+    print(f"hal0: no answer within {START_TIMEOUT_S:g} s; the output above says why.", file=sys.stderr)
     return 1
 
 

@@ -118,12 +118,11 @@ class LeasePool:
             return lease
         self.queued += 1
         try:
-            while lease is not None and not lease.has_room:
-                await self._new_lease_or_room()
+            while lease is not None and not (lease.has_room or self._at_ceiling):
+                if not await self._new_lease_or_room():
+                    return lease
                 lease = self._least_used()
-                if self._at_ceiling:
-                    break
-            return lease or await asyncio.shield(self._start_opening())
+            return lease if lease is not None else await asyncio.shield(self._start_opening())
         finally:
             self.queued -= 1
 
@@ -135,14 +134,17 @@ class LeasePool:
     def _at_ceiling(self) -> bool:
         return len(self._leases) >= self._slot.max_replicas
 
-    async def _new_lease_or_room(self) -> None:
-        """A further replica that cannot be had is no reason to fail: the old ones still answer."""
+    async def _new_lease_or_room(self) -> bool:
+        """False if a further replica cannot be had; that is no reason to fail, since the old ones still answer."""
         self._room.clear()
         room = asyncio.create_task(self._room.wait())
+        opening = self._start_opening()
+        ends: list[asyncio.Task[Any]] = [opening, room]
         try:
-            await asyncio.wait([self._start_opening(), room], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             room.cancel()
+        return not opening.done() or (not opening.cancelled() and opening.exception() is None)
 
     def _start_opening(self) -> "asyncio.Task[Lease]":
         if self._opening is None:

@@ -12,7 +12,7 @@ FRESH_S = 2.0
 
 def alive_nodes() -> list[NodeResources]:
     """The resources that each living node declares. Asks Ray's control store: milliseconds, blocking."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 class NodeView:

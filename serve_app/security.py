@@ -1,6 +1,7 @@
 """API keys, and the rule that nothing listens openly without them."""
 
 import hmac
+import ipaddress
 from pathlib import Path
 
 from starlette.datastructures import Headers
@@ -8,6 +9,8 @@ from starlette.datastructures import Headers
 from serve_app.config import LOOPBACK, ConfigError, ServingConfig
 from serve_app.errors import BadRequest
 from serve_app.settings import Settings
+
+THIS_MACHINE_ONLY = "This server has no API keys and answers only its own machine. Set HAL0_API_KEYS there to open it."
 
 OPEN_PATHS = frozenset({"/health", "/v1/health"})
 
@@ -46,6 +49,31 @@ def _given_key(headers: Headers) -> bytes | None:
     return key.encode() if key else None
 
 
+class Door:
+    """Who may come in without a key: on a server without keys only its own machine, unless it is open to all.
+
+    Serve's HAProxy mode opens the ingress replica's own port on every interface, whatever `http_options.host` says.
+    """
+
+    def __init__(self, keys: Keys, allow_open: bool, own_addresses: frozenset[str]) -> None:
+        self._closed = not keys and not allow_open
+        self._own_addresses = own_addresses
+
+    def check(self, client: tuple[str, int] | None) -> None:
+        """Raises 403 for an address that is not this machine's. `client` is ASGI's; None: not known, so not let in."""
+        if not self._closed:
+            return
+        if client is None or not (client[0] in self._own_addresses or is_loopback(client[0])):
+            raise BadRequest(403, THIS_MACHINE_ONLY, "this_machine_only")
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
 def load_keys(config: ServingConfig, settings: Settings) -> Keys:
     """From HAL0_API_KEYS and `ingress.api_keys_file`. Raises `ConfigError` for a file that cannot be used."""
     keys = list(settings.api_keys)
@@ -71,7 +99,8 @@ def require_closed(host: str, keys: Keys, allow_open: bool) -> None:
         return
     raise ConfigError(
         (
-            f"http_options.host: '{host}' listens beyond this machine without API keys; allowed: {', '.join(LOOPBACK)}, "
-            "or keys in HAL0_API_KEYS or ingress.api_keys_file, or ingress.allow_open: true",
+            f"http_options.host: '{host}' listens beyond this machine without API keys; "
+            f"allowed: {', '.join(LOOPBACK)}, or keys in HAL0_API_KEYS or ingress.api_keys_file, "
+            "or ingress.allow_open: true",
         )
     )

@@ -13,7 +13,7 @@ from providers.base import Endpoint
 from providers.devices import Device
 from providers.registry import provider
 from serve_app.autoscaling import QUIET_METRIC
-from serve_app.board import ReplicaNews
+from serve_app.board import ReplicaNews, error_record
 from serve_app.config import parse_slot
 from serve_app.engine import Engine, LoadReport, Running
 from serve_app.lifecycle import SlotState
@@ -77,8 +77,9 @@ class SlotDeployment:
 
     async def _until_released_or_lost(self, released: asyncio.Event, running: Running) -> None:
         release = asyncio.create_task(released.wait())
+        ends: list[asyncio.Future[Any]] = [release, running.lost]
         try:
-            await asyncio.wait([release, running.lost], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             release.cancel()
         if running.lost.done():
@@ -128,7 +129,7 @@ class SlotDeployment:
                 device=self._device.value,
                 progress=report.progress,
                 load_seconds=report.load_seconds,
-                error=error_record(report),
+                error=shown_error(report),
             )
         )
 
@@ -139,20 +140,14 @@ def linger_s(slot: Any) -> float:
     return idle_after_s if slot.unload_after_s is None else min(idle_after_s, float(slot.unload_after_s))
 
 
+def shown_error(report: LoadReport) -> dict[str, Any] | None:
+    if report.error is None:
+        return None
+    return error_record(report.error, report.error.last_lines, report.next_try)
+
+
 def assigned_accelerators(device: Device) -> tuple[str, ...]:
     if device not in (Device.CUDA, Device.ROCM):
         return ()
     assigned = ray.get_runtime_context().get_accelerator_ids()
     return tuple(str(index) for index in assigned.get("GPU", []))
-
-
-def error_record(report: LoadReport) -> dict[str, Any] | None:
-    error = report.error
-    if error is None:
-        return None
-    return {
-        "code": error.code,
-        "message": str(error),
-        "last_lines": list(error.last_lines),
-        "next_try": report.next_try,
-    }

@@ -1,7 +1,6 @@
 """Fixtures that several kinds of tests share."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -15,6 +15,9 @@ HTTP_THREADS_PER_REQUEST = 4
 LEAST_HTTP_THREADS = 64
 """An open connection occupies a thread of llama.cpp's HTTP server even while it is idle, and threads are cheap."""
 
+DEVICE_KIND: dict[Device, str] = {Device.VULKAN: "Vulkan", Device.ROCM: "ROCm", Device.CUDA: "CUDA"}
+"""How llama-server's own names of devices begin."""
+
 CONTAINER_DEVICES: dict[Device, tuple[str, ...]] = {
     Device.CPU: (),
     Device.VULKAN: ("--device", "/dev/dri"),
@@ -57,7 +60,7 @@ def engine_arguments(slot: LlamaCppSlot, model: ModelFiles, placement: Placement
         *("--flash-attn", options.flash_attention),
         "--no-webui",
         "--slots",
-        *_device_arguments(slot, placement.device),
+        *_device_arguments(slot, placement),
         *_kind_arguments(slot),
     ]
     if (mmproj := model.companions.get("mmproj")) is not None:
@@ -74,11 +77,19 @@ def engine_arguments(slot: LlamaCppSlot, model: ModelFiles, placement: Placement
     return (*arguments, *options.extra_args)
 
 
-def _device_arguments(slot: LlamaCppSlot, device: Device) -> tuple[str, ...]:
-    if device is Device.CPU:
+def _device_arguments(slot: LlamaCppSlot, placement: Placement) -> tuple[str, ...]:
+    if placement.device is Device.CPU:
         return ("--device", "none", "--gpu-layers", "0")
     layers = "999" if slot.options.gpu_layers == "all" else str(slot.options.gpu_layers)
-    return ("--gpu-layers", layers)
+    return ("--device", ",".join(_device_names(slot, placement)), "--gpu-layers", layers)
+
+
+def _device_names(slot: LlamaCppSlot, placement: Placement) -> tuple[str, ...]:
+    """llama-server counts the devices that it may see from 0, and refuses to start without one that is named: a build
+    for another kind of device must not run on the CPU instead in silence."""
+    count = max(1, len(placement.accelerator_ids))
+    kind = DEVICE_KIND[placement.device]
+    return slot.options.devices or tuple(f"{kind}{index}" for index in range(count))
 
 
 def _kind_arguments(slot: LlamaCppSlot) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ SET_BY_SLOT: MappingProxyType[str, str] = MappingProxyType(
             "context_size": "-c --ctx-size --kv-unified-per-slot",
             "parallel_requests": "-np --parallel",
             "capabilities": "--embedding --embeddings --rerank --reranking",
-            "device": "-dev --device --list-devices",
+            "options.devices": "-dev --device --list-devices",
             "name": "-a --alias",
             "options.threads": "-t --threads",
             "options.gpu_layers": "-ngl --gpu-layers --n-gpu-layers",
@@ -72,6 +72,9 @@ class Container(Frozen):
 class LlamaCppOptions(ProviderOptions):
     binary: str | None = Field(default=None, min_length=1, description="a llama-server: a name on PATH, or a path")
     threads: int | None = Field(default=None, ge=1, le=1024)
+    devices: tuple[str, ...] = Field(
+        default=(), description="llama-server's names of its devices, such as Vulkan1; default the first of its kind"
+    )
     gpu_layers: Annotated[int, Field(ge=0)] | Literal["all"] = "all"
     flash_attention: Literal["auto", "on", "off"] = "auto"
     batch_size: int | None = Field(default=None, ge=1)

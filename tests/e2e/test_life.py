@@ -125,7 +125,7 @@ def test_a_client_that_leaves_a_plain_request_frees_the_engine(server: Server) -
         head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         client.sendall(head.encode() + body)
         eventually("the engine generates", lambda: busy_engine_slots(server, "loop") == 1, 20)
-    # Without a stream llama.cpp looks for its client only when nothing has happened for a second: polling keeps it busy.
+    # Without a stream llama.cpp looks for its client only when nothing has happened for a second, polling included.
     eventually("the engine stopped generating", lambda: busy_engine_slots(server, "loop") == 0, 15.0, poll_s=2.5)
 
 

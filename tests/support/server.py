@@ -45,7 +45,7 @@ class Server:
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.home, self.log = home, log
-        environ = os.environ | {"HAL0_HOME": str(home)} | extra_env
+        environ = os.environ | {"HAL0_HOME": str(home)} | dict(extra_env)
         with log.open("wb") as out:
             self.popen = subprocess.Popen(
                 [str(Path(sys.executable).with_name(launcher[0])), *launcher[1:], str(config)],
@@ -76,7 +76,7 @@ class Server:
         record: Record = self.get(f"/api/slots/{name}")
         return record
 
-    def post(self, path: str, body: bytes | Record, headers: Mapping[str, str] = {}) -> tuple[int, Record, Any]:  # noqa: B006
+    def post(self, path: str, body: bytes | Record, headers: Mapping[str, str] = {}) -> tuple[int, Record, Any]:
         """Status, parsed body, headers; errors are answers, too."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json", **headers})

@@ -45,9 +45,9 @@ def value(arguments: tuple[str, ...], flag: str) -> str | None:
     ("device", "on_device"),
     [
         (Device.CPU, ("--device", "none", "--gpu-layers", "0")),
-        (Device.VULKAN, ("--gpu-layers", "999")),
-        (Device.ROCM, ("--gpu-layers", "999")),
-        (Device.CUDA, ("--gpu-layers", "999")),
+        (Device.VULKAN, ("--device", "Vulkan0", "--gpu-layers", "999")),
+        (Device.ROCM, ("--device", "ROCm0", "--gpu-layers", "999")),
+        (Device.CUDA, ("--device", "CUDA0", "--gpu-layers", "999")),
     ],
 )
 def test_the_whole_argv(device: Device, on_device: tuple[str, ...]) -> None:
@@ -60,6 +60,12 @@ def test_the_whole_argv(device: Device, on_device: tuple[str, ...]) -> None:
         *on_device,
         "--jinja",
     )
+
+
+def test_every_assigned_device_is_used_and_the_config_may_name_others() -> None:
+    two = placement(Device.CUDA, accelerator_ids=("2", "5"))
+    assert value(argv(slot(), two), "--device") == "CUDA0,CUDA1"
+    assert value(argv(slot(options={"devices": ["Vulkan1"]}), placement(Device.VULKAN)), "--device") == "Vulkan1"
 
 
 @pytest.mark.parametrize(("layers", "shown"), [("all", "999"), (0, "0"), (12, "12")])
