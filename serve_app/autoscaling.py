@@ -38,10 +38,10 @@ class Demand:
 
 
 def target_replicas(rule: SlotRule, demand: Demand) -> int:
-    """A slot keeps what its leases need, and its last replicas until they have been quiet for `unload_after_s`."""
+    """A slot keeps what its leases need, and its last replica until all have been quiet for `unload_after_s`."""
     wanted = math.ceil(demand.leases / rule.leases_per_replica)
     if wanted == 0 and not _quiet_enough(rule, demand):
-        wanted = 1 if rule.max_replicas == 1 else min(demand.target, rule.max_replicas)
+        wanted = 1
     return max(rule.min_replicas, min(wanted, rule.max_replicas))
 
 

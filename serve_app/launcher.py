@@ -28,6 +28,8 @@ SERVE_ENVIRONMENT = {
     # Ray's defaults of 10 s would delay every unloading by as much.
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
+    # In HAProxy mode an ingress replica waits this long for load balancers before it stops: 30 s by default.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray starts its workers at niceness 15, and engines would inherit that.
     "RAY_worker_niceness": "0",

@@ -83,3 +83,13 @@ def test_plain_serve_run_serves_too(servers: ServerPark) -> None:
     ask(server)
     server.stop(signal.SIGINT)
     server.assert_nothing_left()
+
+
+def test_the_haproxy_ingress_serves_and_leaves_nothing(servers: ServerPark) -> None:
+    server = servers.running(CONFIG, env={"RAY_SERVE_ENABLE_HA_PROXY": "1"}, prepare=make_models)
+    ask(server)
+    assert server.processes("haproxy")
+    _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"}, {"x-request-id": "mine"})
+    assert headers.get_all("x-request-id") == ["mine"]
+    server.stop(signal.SIGKILL)
+    server.assert_nothing_left()

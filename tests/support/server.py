@@ -105,7 +105,7 @@ class Server:
         return self.popen.wait(STOP_TIMEOUT_S)
 
     def assert_nothing_left(self) -> None:
-        eventually(f"no process is left: {owned_processes(self.home)}", lambda: not self.processes(), 20)
+        eventually(f"no process is left: {owned_processes(self.home)}", lambda: not self.processes(), 45)
 
 
 def owned_processes(home: Path) -> list[tuple[int, str]]:

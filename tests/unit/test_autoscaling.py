@@ -33,7 +33,7 @@ def demand(replicas: int = 0, target: int = 0, leases: float = 0, quiet_s: tuple
         ("more leases, more replicas", rule(high=3), demand(1, 1, leases=2), 2),
         ("never above the ceiling", rule(high=3), demand(3, 3, leases=9), 3),
         ("two ingresses hold one lease each", rule(high=3, per_replica=2), demand(1, 1, leases=2), 1),
-        ("one of two still warm", rule(high=2), demand(2, 2, quiet_s=(70, 3)), 2),
+        ("of two that nobody uses one stays warm", rule(high=2), demand(2, 2, quiet_s=(70, 3)), 1),
     ],
 )
 def test_target(case: str, rules: SlotRule, wants: Demand, expected: int) -> None:
