@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from providers.capabilities import Capability
-from providers.devices import Device
 
 SlotName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
 ModelSource = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -45,7 +44,7 @@ class SlotSpec(Frozen):
         default_factory=dict, description="further model files by role, such as mmproj"
     )
     capabilities: tuple[Capability, ...] = Field(min_length=1)
-    device: Device | Literal["auto"] = "auto"
+    device: Literal["auto", "cpu", "vulkan", "rocm", "cuda", "npu"] = "auto"
     context_size: int = Field(default=4096, ge=1, description="tokens that one request may use")
     parallel_requests: int = Field(default=2, ge=1, le=256, description="requests that the engine answers at once")
     resources: ResourceClaim = ResourceClaim()

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -117,18 +118,39 @@ def _validated(model: type[M], raw: Any, path: str, problems: list[str]) -> M | 
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        problems.extend(_problem(path, model, entry) for entry in error.errors())
+        found: dict[str, list[str]] = {}
+        for entry in error.errors():
+            where = path + "".join(_shown_part(part) for part in _own_keys(model, entry["loc"]))
+            found.setdefault(where, []).append(_message(model, entry))
+        problems.extend(f"{where}: {', or '.join(messages)}" for where, messages in found.items())
         return None
 
 
-def _problem(path: str, model: type[BaseModel], entry: Any) -> str:
-    where = path + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in entry["loc"])
+def _own_keys(model: type[BaseModel] | None, loc: tuple[Any, ...]) -> list[Any]:
+    """`loc` without what pydantic adds to tell the members of a union apart."""
+    keys: list[Any] = []
+    for part in loc:
+        keys.append(part)
+        if model is None or part not in model.model_fields:
+            continue
+        annotation = model.model_fields[part].annotation
+        if get_origin(annotation) in (Union, UnionType):
+            break
+        model = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    return keys
+
+
+def _shown_part(part: Any) -> str:
+    return f"[{part}]" if isinstance(part, int) else f".{part}"
+
+
+def _message(model: type[BaseModel], entry: Any) -> str:
     if entry["type"] == "extra_forbidden":
-        return f"{where}: unknown key; allowed: {', '.join(sorted(_fields_at(model, entry['loc'][:-1])))}"
+        return f"unknown key; allowed: {', '.join(sorted(_fields_at(model, entry['loc'][:-1])))}"
     if entry["type"] == "missing":
-        return f"{where}: required, but not given"
+        return "required, but not given"
     message = entry["msg"].removeprefix("Value error, ")
-    return f"{where}: {_shown(entry['input'])} is not allowed: {message[:1].lower() + message[1:]}"
+    return f"{_shown(entry['input'])} is not allowed: {message[:1].lower() + message[1:]}"
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
@@ -164,4 +186,9 @@ def load_config_file(path: Path) -> tuple[ServingConfig, str, int]:
     except ConfigError as error:
         raise ConfigError(tuple(f"applications[0].args.{problem}" for problem in error.problems)) from error
     http = document.get("http_options") or {}
-    return config, str(http.get("host", "127.0.0.1")), int(http.get("port", 8000))
+    if not isinstance(http, Mapping):
+        raise ConfigError((f"http_options: {_shown(http)} is not allowed; allowed: a mapping",))
+    port = http.get("port", 8000)
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ConfigError((f"http_options.port: {_shown(port)} is not allowed; allowed: 1 to 65535",))
+    return config, str(http.get("host", "127.0.0.1")), port

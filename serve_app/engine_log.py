@@ -9,7 +9,7 @@ from pathlib import Path
 LAST_LINES = 200
 LINE_LIMIT = 2000
 FILE_BYTES = 4 * 1024 * 1024
-MASK = "[masked]"
+MASK = b"[masked]"
 ERROR_SIGNS = ("error", "failed", "cannot", "couldn't", "invalid", "unable")
 
 
@@ -17,25 +17,31 @@ class EngineLog:
     """Collects bytes as they come; `tail` answers whole lines."""
 
     def __init__(self, file: Path, secrets: tuple[str, ...] = ()) -> None:
-        self._secrets = [secret for secret in secrets if secret]
+        self._secrets = [secret.encode() for secret in secrets if secret]
+        self._longest_secret = max(map(len, self._secrets), default=0)
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
         self._partial = b""
         file.parent.mkdir(parents=True, exist_ok=True)
         self._file = RotatingFileHandler(file, maxBytes=FILE_BYTES, backupCount=1, delay=True, encoding="utf-8")
 
     def feed(self, data: bytes) -> None:
-        *lines, self._partial = (self._partial + data).replace(b"\r", b"\n").split(b"\n")
-        if len(self._partial) > LINE_LIMIT:
-            lines, self._partial = [*lines, self._partial], b""
+        *lines, self._partial = self._masked(self._partial + data).replace(b"\r", b"\n").split(b"\n")
+        if len(self._partial) > LINE_LIMIT + self._longest_secret:
+            # Its end may be the beginning of a secret.
+            cut = len(self._partial) - self._longest_secret
+            lines, self._partial = [*lines, self._partial[:cut]], self._partial[cut:]
         for line in lines:
             self._add(line)
+
+    def _masked(self, data: bytes) -> bytes:
+        for secret in self._secrets:
+            data = data.replace(secret, MASK)
+        return data
 
     def _add(self, line: bytes) -> None:
         text = line[:LINE_LIMIT].decode("utf-8", "replace").rstrip()
         if not text:
             return
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
         self._lines.append(text)
         self._file.emit(logging.LogRecord("engine", logging.INFO, "", 0, text, None, None))
 

@@ -24,7 +24,7 @@ class ClientGone(Exception):
 async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     """The whole body. Raises 413 as soon as it is known to be over `limit` bytes."""
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and int(declared) > limit:
         raise too_large(limit)
     chunks: list[bytes] = []
     size, more = 0, True

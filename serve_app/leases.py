@@ -119,9 +119,10 @@ class LeasePool:
         self.queued += 1
         try:
             while lease is not None and not (lease.has_room or self._at_ceiling):
-                if not await self._new_lease_or_room():
-                    return lease
+                more = await self._new_lease_or_room()
                 lease = self._least_used()
+                if not more:
+                    break
             return lease if lease is not None else await asyncio.shield(self._start_opening())
         finally:
             self.queued -= 1

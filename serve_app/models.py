@@ -7,6 +7,7 @@ HF_HUB_OFFLINE.
 
 import errno
 import hashlib
+import http.client
 import os
 import re
 import tempfile
@@ -67,6 +68,9 @@ class ModelStore:
                 return fetch_from_hub(source)
             if match := URL_SOURCE.match(source):
                 return self._fetch_url(match)
+            if source.startswith(("http://", "https://")):
+                allowed = "https://host/file or https://host/file#sha256=64 hex digits"
+                raise ModelUnavailable("bad_source", f"'{source}' is no URL source; allowed: {allowed}.")
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise ModelUnavailable("disk_full", f"The disk is full; '{source}' could not be stored.") from error
@@ -112,18 +116,18 @@ def _download(url: str, part: "tempfile._TemporaryFileWrapper[bytes]") -> str:
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=URL_TIMEOUT_S) as response:
-            expected = response.length
             while chunk := response.read(READ_SIZE):
                 digest.update(chunk)
                 part.write(chunk)
+            lacking = response.length
     except urllib.error.HTTPError as error:
         raise ModelUnavailable("model_refused", f"{url} answered {error.code} {error.reason}.") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise ModelUnavailable("model_unreachable", f"{url} cannot be reached: {error}.") from error
     part.flush()
     os.fsync(part.fileno())
-    if expected:
-        raise ModelUnavailable("model_unreachable", f"{url} ended {expected} bytes early; try again.")
+    if lacking:
+        raise ModelUnavailable("model_unreachable", f"{url} ended {lacking} bytes early; try again.")
     return digest.hexdigest()
 
 

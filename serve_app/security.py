@@ -42,11 +42,12 @@ class Keys:
 
 
 def _given_key(headers: Headers) -> bytes | None:
+    """As it was sent: Starlette has decoded it as Latin-1."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
-        return token.strip().encode()
+        return token.strip().encode("latin-1")
     key = headers.get("x-api-key")
-    return key.encode() if key else None
+    return key.encode("latin-1") if key else None
 
 
 class Door:
@@ -87,6 +88,8 @@ def _keys_in(file: Path) -> list[str]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise ConfigError((f"ingress.api_keys_file: {file} cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"ingress.api_keys_file: {file} is not UTF-8 text; allowed: one key a line",)) from error
     keys = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not keys:
         raise ConfigError((f"ingress.api_keys_file: {file} holds no key; allowed: one key a line",))
