@@ -119,6 +119,10 @@ class Provider(ABC, Generic[Slot]):
     programs: ClassVar[tuple[str, ...]] = ()
     """Programs that `start_cmd` uses when the node's PATH has them."""
 
+    def devices_of(self, programs: Mapping[str, Path]) -> frozenset[Device]:
+        """The devices beside the CPU that these programs find on this machine. Asks them, so it may take seconds."""
+        return frozenset()
+
     @abstractmethod
     def build_env(self, slot: Slot, model: ModelFiles, placement: Placement) -> dict[str, str]:
         """The engine's complete environment. Pure."""

@@ -103,14 +103,16 @@ def _clashing_names(slots: tuple[SlotSpec, ...]) -> list[str]:
     for slot in slots:
         if slot.name in RESERVED_NAMES:
             problems.append(f"slots ({slot.name}).name: '{slot.name}' is reserved; allowed: any other name")
+        if owner.get(slot.name) == slot.name:
+            problems.append(f"slots ({slot.name}): two slots have the same name; allowed: names that occur once")
+            continue
         for name in slot.names:
-            if owner.setdefault(name, slot.name) != slot.name or slot.names.count(name) > 1:
+            if name in owner:
                 problems.append(
                     f"slots ({slot.name}): the name '{name}' is taken by slot '{owner[name]}'; "
                     "allowed: names and aliases that occur once"
                 )
-    if len({slot.name for slot in slots}) < len(slots) and not problems:
-        problems.append("slots: two slots have the same name; allowed: names that occur once")
+            owner.setdefault(name, slot.name)
     return problems
 
 

@@ -3,13 +3,11 @@
 import asyncio
 import os
 import secrets
-import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from providers.base import Endpoint, Health, HealthState, ModelFiles, Placement, Provider
@@ -21,6 +19,7 @@ from serve_app.engine_log import EngineLog, log_file
 from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState
+from serve_app.machine import programs_on_path
 from serve_app.models import ModelStore, ModelUnavailable
 from serve_app.settings import Settings, engine_base_env
 
@@ -173,7 +172,6 @@ class Engine:
         return await EngineProcess.start(command, env, log)
 
     def _placement(self) -> Placement:
-        programs = {name: Path(path) for name in self._provider.programs if (path := shutil.which(name))}
         return Placement(
             device=self._device,
             host=LOOPBACK,
@@ -182,7 +180,7 @@ class Engine:
             cache_dir=self._settings.cache_dir,
             accelerator_ids=self._accelerator_ids,
             cpu_threads=max(1, int(self._slot.resources.cpu) or os.cpu_count() or 1),
-            programs=programs,
+            programs=programs_on_path(self._provider),
             base_env=engine_base_env(),
         )
 
@@ -218,9 +216,9 @@ class Engine:
             return
         error = EngineDied(self._slot.name, f"it {how_it_ended(code)}", running.process.log.tail(REASON_LINES))
         self._load = None
-        await running.process.stop()
         self._report(LoadReport(SlotState.ERROR, error=error))
         _lose(running, error)
+        await running.process.stop()
 
 
 def how_it_ended(code: int) -> str:

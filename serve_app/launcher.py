@@ -16,6 +16,7 @@ from types import FrameType
 
 from serve_app.config import ConfigError, load_config_file
 from serve_app.engine_process import guarded
+from serve_app.machine import found_resources
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 
@@ -48,7 +49,7 @@ def up(config_path: Path, resources: Mapping[str, float]) -> int:
     require_free_port(host, port)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_stopped)
-    server = _start(config_path, resources)
+    server = _start(config_path, {**found_resources(), **resources})
     try:
         if not _wait_until_it_answers(server, host, port):
             return _failed(server) if server.poll() is not None else _silent()

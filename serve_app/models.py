@@ -121,6 +121,7 @@ def _download(url: str, part: "tempfile._TemporaryFileWrapper[bytes]") -> str:
                 part.write(chunk)
             lacking = response.length
     except urllib.error.HTTPError as error:
+        error.close()
         raise ModelUnavailable("model_refused", f"{url} answered {error.code} {error.reason}.") from error
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise ModelUnavailable("model_unreachable", f"{url} cannot be reached: {error}.") from error

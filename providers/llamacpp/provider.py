@@ -1,5 +1,7 @@
 """llama.cpp: chat, completions, embeddings, rerank and vision from GGUF files, on any device."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import aiohttp
@@ -8,6 +10,7 @@ from providers.base import Command, Endpoint, Health, HealthState, ModelFiles, P
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.llamacpp.command import PROGRAM, engine_command
+from providers.llamacpp.detection import listed_devices
 from providers.llamacpp.dialect import route
 from providers.llamacpp.environment import own_environment
 from providers.llamacpp.options import LlamaCppSlot
@@ -24,6 +27,10 @@ class LlamaCpp(Provider[LlamaCppSlot]):
     devices = frozenset({Device.CPU, Device.VULKAN, Device.ROCM, Device.CUDA})
     companions: ClassVar[frozenset[str]] = frozenset({"mmproj"})
     programs: ClassVar[tuple[str, ...]] = (PROGRAM,)
+
+    def devices_of(self, programs: Mapping[str, Path]) -> frozenset[Device]:
+        program = programs.get(PROGRAM)
+        return listed_devices(program) if program is not None else frozenset()
 
     def build_env(self, slot: LlamaCppSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
         return dict(placement.base_env) | own_environment(slot, placement)

@@ -29,7 +29,7 @@ def problems_of(args: object) -> tuple[str, ...]:
 
 
 def problem_of_slot(**more: object) -> str:
-    (problem,) = problems_of({"slots": [raw_slot(**more)]})
+    (problem,) = problems_of({"slots": [raw_slot() | more]})
     return problem
 
 

@@ -1,7 +1,8 @@
-"""Leases, with a stand-in for the streaming call that Serve makes."""
+"""The leases of one ingress on one slot, on calls that the tests answer themselves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -9,219 +10,300 @@ import pytest
 from providers.base import Endpoint
 from providers.capabilities import Capability
 from providers.spec import SlotSpec
-from serve_app.errors import EngineDied, LoadFailed, SlotUnplaceable
-from serve_app.leases import LeasePool
+from serve_app import leases
+from serve_app.errors import EngineDied, LoadFailed, ServingError, SlotUnplaceable
+from serve_app.leases import Lease, LeasePool
 from serve_app.slot import Granted
 
-FAILURE = LoadFailed("chat", "engine_exited", "bad model")
+PATIENCE_S = 5.0
 
 
 class Call:
-    """One lease call: granted by `grant`, ended by `fail`, given back by `cancel`."""
+    """A streaming call: items and errors come when the test says so."""
 
-    def __init__(self, replica: str, capacity: int) -> None:
-        self._granted = Granted(replica, Endpoint("http://127.0.0.1:1", "key"), capacity)
-        self._items: asyncio.Queue[Granted | BaseException] = asyncio.Queue()
+    def __init__(self) -> None:
+        self.items: asyncio.Queue[Granted | Exception] = asyncio.Queue()
         self.cancelled = False
 
-    def grant(self) -> None:
-        self._items.put_nowait(self._granted)
+    def __aiter__(self) -> AsyncIterator[Granted]:
+        return self._stream()
 
-    def fail(self, error: BaseException) -> None:
-        self._items.put_nowait(error)
-
-    def cancel(self) -> None:
-        self.cancelled = True
-        self.fail(RuntimeError("cancelled"))
-
-    async def __aiter__(self) -> AsyncIterator[Granted]:
+    async def _stream(self) -> AsyncIterator[Granted]:
         while True:
-            item = await self._items.get()
-            if isinstance(item, BaseException):
+            item = await self.items.get()
+            if isinstance(item, StopAsyncIteration):
+                return
+            if isinstance(item, Exception):
                 raise item
             yield item
 
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.items.put_nowait(RuntimeError("cancelled"))
+
+    def grant(self, replica: str = "r1", capacity: int = 2) -> None:
+        self.items.put_nowait(Granted(replica, Endpoint("http://127.0.0.1:1", "token"), capacity))
+
 
 class Slot:
-    """A slot whose every lease call is kept for the test to answer."""
+    """A pool and the calls that it has opened."""
 
-    def __init__(self, **spec: Any) -> None:
-        given: dict[str, Any] = {"name": "chat", "provider": "x", "model": "m", "capabilities": (Capability.CHAT,)}
-        self.advice: str | None = None
+    def __init__(self, **more: Any) -> None:
         self.calls: list[Call] = []
-        self.spec = SlotSpec(**(given | {"parallel_requests": 1} | spec))
-        self.pool = LeasePool(self.spec, self._open, self._advice)
+        self.advice: str | None = None
+        spec = SlotSpec(name="chat", provider="llama.cpp", model="m", capabilities=(Capability.CHAT,), **more)
+        self.pool = LeasePool(spec, self._open, self._advise)
 
     def _open(self) -> Call:
-        self.calls.append(Call(f"r{len(self.calls)}", self.spec.parallel_requests))
+        self.calls.append(Call())
         return self.calls[-1]
 
-    async def _advice(self, _: SlotSpec) -> str | None:
+    async def _advise(self, _: SlotSpec) -> str | None:
         return self.advice
 
+    async def use(self, stack: AsyncExitStack) -> Lease:
+        return await stack.enter_async_context(self.pool.use())
 
-async def settle() -> None:
-    for _ in range(10):
+    async def loaded(self, stack: AsyncExitStack, capacity: int = 2) -> Lease:
+        """The first request, on replica r1."""
+        using = asyncio.create_task(self.use(stack))
+        await until(lambda: len(self.calls) == 1)
+        self.calls[0].grant(capacity=capacity)
+        return await using
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not true():
+            await asyncio.sleep(0)
+
+
+async def settled() -> None:
+    """Let everything that is ready run."""
+    for _ in range(20):
         await asyncio.sleep(0)
 
 
-async def use(pool: LeasePool, done: asyncio.Event) -> str:
-    async with pool.use() as lease:
-        await done.wait()
-        return lease.granted.replica
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
 
 
-async def test_one_call_serves_all_who_wait() -> None:
-    slot, done = Slot(parallel_requests=9), asyncio.Event()
-    waiters = [asyncio.create_task(use(slot.pool, done)) for _ in range(5)]
-    await settle()
-    assert (len(slot.calls), slot.pool.traffic.queued) == (1, 5)
-    slot.calls[0].grant()
-    await settle()
-    assert slot.pool.traffic.in_flight == 5
-    done.set()
-    assert await asyncio.gather(*waiters) == ["r0"] * 5
-    assert (slot.pool.traffic.in_flight, slot.pool.traffic.answered) == (0, 5)
-    await slot.pool.close()
-
-
-async def test_a_failed_load_reaches_everybody_and_the_next_one_asks_again() -> None:
+async def test_one_opening_serves_all_who_wait(stack: AsyncExitStack) -> None:
     slot = Slot()
-    waiters = [asyncio.create_task(use(slot.pool, asyncio.Event())) for _ in range(3)]
-    await settle()
-    slot.calls[0].fail(FAILURE)
-    results = await asyncio.gather(*waiters, return_exceptions=True)
-    assert results == [FAILURE] * 3
-    again = asyncio.create_task(use(slot.pool, asyncio.Event()))
-    await settle()
-    assert len(slot.calls) == 2
-    again.cancel()
-    await slot.pool.close()
-
-
-async def test_a_client_that_leaves_does_not_stop_the_load() -> None:
-    slot, done = Slot(), asyncio.Event()
-    first = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    first.cancel()
-    await settle()
-    assert slot.pool.traffic.queued == 0 and not slot.calls[0].cancelled
+    waiting = [asyncio.create_task(slot.use(stack)) for _ in range(2)]
+    await settled()
+    assert (len(slot.calls), slot.pool.traffic.queued) == (1, 2)
     slot.calls[0].grant()
-    await settle()
-    done.set()
-    assert await use(slot.pool, done) == "r0"
+    first, second = await asyncio.gather(*waiting)
+    assert first is second
+    assert (first.in_flight, slot.pool.traffic.in_flight, slot.pool.traffic.queued) == (2, 2, 0)
+    assert first.endpoint.token == "token"
+
+
+async def test_a_waiter_that_leaves_does_not_stop_the_opening(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert slot.pool.queued == 0 and not slot.calls[0].cancelled
+    slot.calls[0].grant()
+    await settled()
+    await slot.use(stack)
     assert len(slot.calls) == 1
-    await slot.pool.close()
 
 
-async def test_full_leases_bring_a_second_replica_and_no_third() -> None:
-    slot, done = Slot(max_replicas=2), asyncio.Event()
-    first = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await settle()
-    second = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    assert len(slot.calls) == 2 and slot.pool.traffic.queued == 1
+@pytest.mark.parametrize(
+    ("error", "expected", "code"),
+    [
+        (LoadFailed("chat", "engine_exited", "it fell"), LoadFailed, "engine_exited"),
+        (RuntimeError("odd"), LoadFailed, "load_failed"),
+        (type("ActorDiedError", (Exception,), {})("gone"), EngineDied, "engine_died"),
+        (StopAsyncIteration(), EngineDied, "engine_died"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_an_error_reaches_every_waiter(
+    stack: AsyncExitStack, error: Exception, expected: type[ServingError], code: str
+) -> None:
+    slot = Slot()
+    waiting = [asyncio.create_task(slot.use(stack)) for _ in range(3)]
+    await settled()
+    slot.calls[0].items.put_nowait(error)
+    for answer in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(answer, expected)
+        assert answer.code == code
+    assert (slot.pool.queued, slot.calls[0].cancelled) == (0, True)
+
+
+async def test_the_next_request_tries_again(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    slot.calls[0].items.put_nowait(LoadFailed("chat", "engine_exited", "it fell"))
+    await asyncio.wait([waiting])
+    assert waiting.exception() is not None
+    again = asyncio.create_task(slot.use(stack))
+    await settled()
     slot.calls[1].grant()
-    await settle()
-    third = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    assert len(slot.calls) == 2 and slot.pool.traffic.in_flight == 3
-    done.set()
-    assert sorted(await asyncio.gather(first, second, third))[:2] in (["r0", "r0"], ["r0", "r1"])
-    await slot.pool.close()
+    assert (await again).granted.replica == "r1"
 
 
-async def test_room_on_an_old_lease_is_taken_when_it_comes_first() -> None:
-    slot, done = Slot(max_replicas=2), asyncio.Event()
-    first = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await settle()
-    second = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    done.set()
-    assert list(await asyncio.gather(first, second)) == ["r0", "r0"]
-    await slot.pool.close()
+async def test_an_error_wrapped_by_ray_is_its_cause(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    wrapped = RuntimeError("RayTaskError")
+    wrapped.cause = LoadFailed("chat", "load_timeout", "slow")  # type: ignore[attr-defined]
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    slot.calls[0].items.put_nowait(wrapped)
+    with pytest.raises(LoadFailed, match="slow"):
+        await waiting
 
 
-async def test_a_further_replica_that_fails_is_no_failure() -> None:
-    slot, done = Slot(max_replicas=2), asyncio.Event()
-    first = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await settle()
-    second = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[1].fail(FAILURE)
-    await settle()
-    assert slot.pool.traffic.in_flight == 2
-    done.set()
-    assert list(await asyncio.gather(first, second)) == ["r0", "r0"]
-    await slot.pool.close()
-
-
-async def test_a_lease_on_a_replica_that_is_stopped_finishes_its_requests_first() -> None:
-    slot, done = Slot(), asyncio.Event()
-    request = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await settle()
-    slot.pool.replicas_changed(frozenset())
-    assert not slot.calls[0].cancelled
-    done.set()
-    await request
-    assert slot.calls[0].cancelled
-    await slot.pool.close()
-
-
-async def test_an_unused_lease_is_given_back_after_the_linger_time() -> None:
-    slot, done = Slot(idle_after_s=10), asyncio.Event()
-    done.set()
-    request = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await request
-    now = asyncio.get_running_loop().time()
-    slot.pool.sweep(now + 9)
-    assert not slot.calls[0].cancelled
-    slot.pool.sweep(now + 11)
-    assert slot.calls[0].cancelled
-    await slot.pool.close()
-
-
-async def test_a_slot_that_unloads_at_once_keeps_no_lease() -> None:
-    slot, done = Slot(unload_after_s=0), asyncio.Event()
-    done.set()
-    request = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await request
-    assert slot.calls[0].cancelled
-    await slot.pool.close()
-
-
-async def test_a_lost_lease_is_not_used_again() -> None:
-    slot, done = Slot(), asyncio.Event()
-    done.set()
-    request = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    slot.calls[0].grant()
-    await request
-    slot.calls[0].fail(EngineDied("chat", "gone"))
-    await settle()
-    again = asyncio.create_task(use(slot.pool, done))
-    await settle()
-    assert len(slot.calls) == 2
-    slot.calls[1].grant()
-    assert await again == "r1"
-    await slot.pool.close()
-
-
-async def test_a_slot_that_fits_on_no_node_is_said_and_its_call_taken_back() -> None:
+async def test_a_slot_that_fits_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch, stack: AsyncExitStack) -> None:
+    monkeypatch.setattr(leases, "PLACEMENT_CHECK_S", 0.01)
     slot = Slot()
     slot.advice = "it needs npu: 1"
-    with pytest.raises(SlotUnplaceable, match="npu: 1"):
-        await use(slot.pool, asyncio.Event())
+    with pytest.raises(SlotUnplaceable, match="it needs npu: 1"):
+        await slot.use(stack)
     assert slot.calls[0].cancelled
+
+
+async def test_a_slow_load_is_waited_for(monkeypatch: pytest.MonkeyPatch, stack: AsyncExitStack) -> None:
+    monkeypatch.setattr(leases, "PLACEMENT_CHECK_S", 0.001)
+    slot = Slot()
+    checks = 0
+
+    async def advise(_: SlotSpec) -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 3:
+            slot.calls[0].grant()
+
+    monkeypatch.setattr(slot.pool, "_advice", advise)
+    await slot.use(stack)
+    assert checks == 3
+
+
+async def test_at_the_ceiling_the_engine_queues(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=1)
+    first = await slot.loaded(stack, capacity=1)
+    assert await slot.use(stack) is first
+    assert (first.in_flight, len(slot.calls)) == (2, 1)
+
+
+async def test_a_full_lease_asks_for_another_replica(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    first = await slot.loaded(stack, capacity=1)
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    assert len(slot.calls) == 2 and not waiting.done()
+    slot.calls[1].grant("r2", 1)
+    second = await waiting
+    assert second is not first and second.granted.replica == "r2"
+    await slot.use(stack)
+    assert len(slot.calls) == 2
+
+
+async def test_room_on_an_old_lease_is_taken_before_the_new_one_comes(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    async with AsyncExitStack() as early:
+        first = await slot.loaded(early, capacity=1)
+        waiting = asyncio.create_task(slot.use(stack))
+        await settled()
+        assert not waiting.done()
+    assert await waiting is first
+    assert not slot.calls[1].cancelled
+
+
+async def test_an_old_lease_serves_where_no_further_replica_can_be_had(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    first = await slot.loaded(stack, capacity=1)
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    slot.calls[1].items.put_nowait(LoadFailed("chat", "engine_exited", "no memory"))
+    assert await waiting is first
+
+
+async def test_a_lease_lost_while_waiting_is_not_used(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    await slot.loaded(stack, capacity=1)
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    slot.calls[0].items.put_nowait(EngineDied("chat", "it fell"))
+    await settled()
+    slot.calls[1].items.put_nowait(LoadFailed("chat", "engine_exited", "no memory"))
+    await until(lambda: len(slot.calls) == 3)
+    slot.calls[2].grant("r3")
+    assert (await waiting).granted.replica == "r3"
+
+
+async def test_a_revoked_lease_is_given_back_when_its_requests_are_done(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    async with AsyncExitStack() as early:
+        first = await slot.loaded(early)
+        slot.pool.replicas_changed(frozenset({"r2"}))
+        assert first.revoked and not slot.calls[0].cancelled
+        waiting = asyncio.create_task(slot.use(stack))
+        await settled()
+        assert (len(slot.calls), waiting.done()) == (2, False)
+    assert slot.calls[0].cancelled
+    slot.calls[1].grant("r2")
+    assert (await waiting).granted.replica == "r2"
+
+
+async def test_running_replicas_keep_their_leases(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    async with AsyncExitStack() as early:
+        await slot.loaded(early)
+    slot.pool.replicas_changed(frozenset({"r1", "r2"}))
+    assert not slot.calls[0].cancelled
+    slot.pool.replicas_changed(frozenset({"r2"}))
+    assert slot.calls[0].cancelled
+
+
+async def test_a_lease_lingers_and_is_swept(stack: AsyncExitStack) -> None:
+    slot = Slot(idle_after_s=10, unload_after_s=300)
+    async with AsyncExitStack() as early:
+        lease = await slot.loaded(early)
+        slot.pool.sweep(lease.unused_since + 1000)
+        assert not slot.calls[0].cancelled
+    slot.pool.sweep(lease.unused_since + 9.9)
+    assert not slot.calls[0].cancelled
+    slot.pool.sweep(lease.unused_since + 10)
+    assert slot.calls[0].cancelled
+    traffic = slot.pool.traffic
+    assert (traffic.in_flight, traffic.answered) == (0, 1) and traffic.last_used is not None
+
+
+async def test_a_slot_that_unloads_at_once_has_its_lease_back_at_once() -> None:
+    slot = Slot(unload_after_s=0)
+    async with AsyncExitStack() as early:
+        await slot.loaded(early)
+        assert not slot.calls[0].cancelled
+    assert slot.calls[0].cancelled
+
+
+async def test_a_lost_lease_says_why_and_is_not_used_again(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    first = await slot.loaded(stack)
+    slot.calls[0].items.put_nowait(EngineDied("chat", "it fell"))
+    await until(lambda: first.lost is not None)
+    assert first.revoked and isinstance(first.lost, EngineDied)
+    waiting = asyncio.create_task(slot.use(stack))
+    await settled()
+    slot.calls[1].grant("r2")
+    assert await waiting is not first
+
+
+async def test_closing_gives_everything_back() -> None:
+    slot = Slot(max_replicas=2)
+    async with AsyncExitStack() as early:
+        await slot.loaded(early, capacity=1)
+        waiting = asyncio.create_task(slot.use(early))
+        await settled()
+        await slot.pool.close()
+        await asyncio.wait([waiting])
+    assert [call.cancelled for call in slot.calls] == [True, True]

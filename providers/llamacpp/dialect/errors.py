@@ -90,7 +90,7 @@ def _message(status: int, body: bytes) -> tuple[str, str | None]:
 def _error_field(body: bytes) -> JsonValue:
     try:
         answer: JsonValue = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return answer.get("error") or answer.get("message") if isinstance(answer, dict) else None
 

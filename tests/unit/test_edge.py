@@ -1,0 +1,133 @@
+"""The outermost layer: one envelope for every error, and a line in the access log for every request."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
+
+from providers.errors import EngineError, InvalidRequest, ProviderError
+from serve_app.edge import Edge
+from serve_app.errors import BadRequest, EngineDied, LoadFailed, SlotUnplaceable
+from serve_app.http_io import ClientGone, send_start, send_whole
+from serve_app.security import Door, Keys
+
+ERRORS: list[tuple[Exception, int, str, str | None]] = [
+    (BadRequest(413, "big", "request_too_large"), 413, "invalid_request_error", "request_too_large"),
+    (InvalidRequest("wrong", "n", "bad_n"), 400, "invalid_request_error", "bad_n"),
+    (EngineError(429, "busy", "rate_limit_error", "busy"), 429, "rate_limit_error", "busy"),
+    (LoadFailed("chat", "engine_exited", "it fell"), 503, "server_error", "engine_exited"),
+    (SlotUnplaceable("chat", "no GPU"), 503, "server_error", "no_node_for_slot"),
+    (EngineDied("chat", "it fell"), 502, "server_error", "engine_died"),
+    (ProviderError("no program"), 503, "server_error", "engine_misconfigured"),
+    (HTTPException(404), 404, "invalid_request_error", "no_route"),
+    (HTTPException(405, headers={"Allow": "GET"}), 405, "invalid_request_error", "method_not_allowed"),
+    (HTTPException(418, "tea"), 418, "invalid_request_error", None),
+    (ZeroDivisionError("secret inside"), 500, "server_error", "internal_error"),
+]
+
+
+class App:
+    def __init__(self, error: Exception | None = None, begun: bool = False) -> None:
+        self.error, self.begun, self.called = error, begun, False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.called = True
+        if self.begun:
+            await send_start(send, 200, [])
+        if self.error is not None:
+            raise self.error
+        await send_whole(send, 200, [], b"ok")
+
+
+async def receive() -> Message:
+    return {"type": "http.request"}
+
+
+async def ask(app: App, keys: Keys = Keys(()), path: str = "/v1/models", client: str = "127.0.0.1") -> list[Message]:  # noqa: B008
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "client": (client, 1), "headers": [(b"x-request-id", b"r")]}
+    await Edge(app, keys, Door(keys, False, frozenset()))(scope, receive, send)
+    return sent
+
+
+def body_of(sent: list[Message]) -> Any:
+    return json.loads(b"".join(message.get("body", b"") for message in sent[1:]))
+
+
+async def test_an_answer_passes() -> None:
+    sent = await ask(App())
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"ok")
+
+
+@pytest.mark.parametrize(("error", "status", "kind", "code"), ERRORS, ids=lambda value: type(value).__name__)
+async def test_every_error_has_the_same_envelope(error: Exception, status: int, kind: str, code: str | None) -> None:
+    sent = await ask(App(error))
+    assert sent[0]["status"] == status
+    assert body_of(sent)["error"].keys() == {"message", "type", "param", "code"}
+    assert (body_of(sent)["error"]["type"], body_of(sent)["error"]["code"]) == (kind, code)
+    assert "secret inside" not in str(body_of(sent))
+
+
+async def test_anthropics_clients_get_theirs() -> None:
+    sent = await ask(App(SlotUnplaceable("chat", "no GPU")), path="/v1/messages")
+    assert body_of(sent)["type"] == "error"
+    assert body_of(sent)["error"].keys() == {"type", "message"}
+
+
+@pytest.mark.parametrize(("error", "logged"), [(ZeroDivisionError(), 1), (EngineDied("chat", "it fell"), 0)])
+async def test_only_what_nobody_foresaw_is_logged_in_full(
+    caplog: pytest.LogCaptureFixture, error: Exception, logged: int
+) -> None:
+    await ask(App(error))
+    assert len([record for record in caplog.records if record.exc_info]) == logged
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), EngineDied("chat", "it fell")])
+async def test_an_answer_that_has_begun_is_broken_off(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        await ask(App(error, begun=True))
+
+
+@pytest.mark.parametrize(("begun", "status"), [(False, 499), (True, 200)])
+async def test_a_client_that_left_is_answered_nothing(
+    caplog: pytest.LogCaptureFixture, begun: bool, status: int
+) -> None:
+    caplog.set_level(logging.INFO, "hal0.access")
+    sent = await ask(App(ClientGone(), begun))
+    assert len(sent) == begun
+    assert json.loads(caplog.messages[-1])["status"] == status
+
+
+async def test_strangers_do_not_reach_the_application() -> None:
+    for keys, client, status in [(Keys(("k",)), "127.0.0.1", 401), (Keys(()), "192.0.2.9", 403)]:
+        app = App()
+        sent = await ask(app, keys, client=client)
+        assert (sent[0]["status"], app.called) == (status, False)
+
+
+async def test_the_access_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hal0.access")
+    await ask(App())
+    record = json.loads(caplog.messages[-1])
+    assert record.keys() == {"request_id", "method", "path", "slot", "status", "ms"}
+    assert (record["request_id"], record["path"], record["status"]) == ("r", "/v1/models", 200)
+
+
+async def test_what_is_not_http_passes_unseen() -> None:
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["type"])
+
+    async def send(message: Message) -> None:
+        raise AssertionError
+
+    await Edge(app, Keys(("k",)), Door(Keys(()), False, frozenset()))({"type": "lifespan"}, receive, send)
+    assert seen == ["lifespan"]
