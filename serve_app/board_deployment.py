@@ -9,8 +9,10 @@ from providers.devices import Device
 from serve_app.board import Board, ReplicaNews, Traffic
 from serve_app.config import parse_config
 from serve_app.liveness import gone_among
+from serve_app.logs import log_to
 from serve_app.nodes import NodeView
 from serve_app.placement import advice_if_unplaceable, claim_of
+from serve_app.settings import load_settings
 
 ROLL_CALL_S = 1.0
 
@@ -23,6 +25,7 @@ class BoardDeployment:
         self._claims = {slot.name: claim_of(slot, Device(devices[slot.name])) for slot in slots}
         self._nodes = NodeView()
         self._board = Board({slot.name: (slot, devices[slot.name]) for slot in slots}, time.time())
+        log_to(load_settings().logs_dir, "board")
         self._roll_call = asyncio.create_task(self._call_the_roll())
 
     async def hear(self, news: ReplicaNews) -> None:

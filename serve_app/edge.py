@@ -3,7 +3,6 @@
 Request ids are Serve's: it takes the client's `x-request-id` or makes one, and sends it back with the answer.
 """
 
-import json
 import logging
 import time
 
@@ -14,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from providers.errors import ProviderError
 from serve_app.errors import BadRequest, ServingError, answer_for
 from serve_app.http_io import ClientGone, send_answer
+from serve_app.logs import FIELDS
 from serve_app.paths import ANTHROPIC_PATHS
 from serve_app.security import Door, Keys
 
@@ -88,4 +88,4 @@ def log_access(scope: Scope, request_id: str, status: int, seconds: float) -> No
         "status": status,
         "ms": round(seconds * 1000, 2),
     }
-    access.info(json.dumps(record))
+    access.info("request", extra={FIELDS: record})

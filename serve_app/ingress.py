@@ -23,6 +23,7 @@ from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.leases import LeasePool
+from serve_app.logs import log_to
 from serve_app.nodes import NodeView
 from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.placement import advice_if_unplaceable, claim_of
@@ -30,6 +31,7 @@ from serve_app.relay import Relay
 from serve_app.replica_watch import watch_replicas
 from serve_app.security import Door, load_keys
 from serve_app.settings import load_settings
+from serve_app.slot import rank_of
 
 SWEEP_S = 0.25
 TELL_ALL_S = 5.0
@@ -47,7 +49,9 @@ class IngressDeployment:
         self._config = parse_config(args)
         self._devices = {name: Device(device) for name, device in devices.items()}
         self._board, self._handles = board, handles
-        self._id = serve.get_replica_context().replica_id.unique_id
+        context = serve.get_replica_context()
+        self._id = context.replica_id.unique_id
+        log_to(load_settings().logs_dir, f"ingress-{rank_of(context)}")
         self._nodes = NodeView()
         if not self._config.ingress.access_log:
             logging.getLogger("hal0.access").setLevel(logging.WARNING)

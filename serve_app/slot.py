@@ -56,7 +56,7 @@ class SlotDeployment:
             load_settings(),
             self._tell,
             accelerator_ids=assigned_accelerators(self._device),
-            rank=context.rank.rank if context.rank is not None else 0,
+            rank=rank_of(context),
         )
         self._engine.start_loading()
 
@@ -132,6 +132,11 @@ class SlotDeployment:
                 error=shown_error(report),
             )
         )
+
+
+def rank_of(context: Any) -> int:
+    """A replica's number among its deployment's, which names its log files. `context` is Serve's replica context."""
+    return int(context.rank.rank) if context.rank is not None else 0
 
 
 def linger_s(slot: Any) -> float:

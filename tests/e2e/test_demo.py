@@ -184,5 +184,8 @@ def test_health_and_slots(server: Server) -> None:
 def test_request_ids_go_in_and_out(server: Server) -> None:
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"}, {"x-request-id": "mine-1"})
     assert headers.get_all("x-request-id") == ["mine-1"]
+    lines = [json.loads(line) for line in (server.home / "logs" / "ingress-0.jsonl").read_text().splitlines()]
+    [line] = [line for line in lines if line.get("request_id") == "mine-1"]
+    assert (line["path"], line["slot"], line["status"]) == ("/tokenize", "chat", 200)
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"})
     assert len(headers["x-request-id"]) >= 16

@@ -12,6 +12,7 @@ from providers.errors import EngineError, InvalidRequest, ProviderError
 from serve_app.edge import Edge
 from serve_app.errors import BadRequest, EngineDied, LoadFailed, SlotUnplaceable
 from serve_app.http_io import ClientGone, send_start, send_whole
+from serve_app.logs import FIELDS
 from serve_app.security import Door, Keys
 
 ERRORS: list[tuple[Exception, int, str, str | None]] = [
@@ -102,7 +103,7 @@ async def test_a_client_that_left_is_answered_nothing(
     caplog.set_level(logging.INFO, "hal0.access")
     sent = await ask(App(ClientGone(), begun))
     assert len(sent) == begun
-    assert json.loads(caplog.messages[-1])["status"] == status
+    assert getattr(caplog.records[-1], FIELDS)["status"] == status
 
 
 async def test_strangers_do_not_reach_the_application() -> None:
@@ -115,7 +116,7 @@ async def test_strangers_do_not_reach_the_application() -> None:
 async def test_the_access_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "hal0.access")
     await ask(App())
-    record = json.loads(caplog.messages[-1])
+    record = getattr(caplog.records[-1], FIELDS)
     assert record.keys() == {"request_id", "method", "path", "slot", "status", "ms"}
     assert (record["request_id"], record["path"], record["status"]) == ("r", "/v1/models", 200)
 
