@@ -54,7 +54,7 @@ def check_input(param: str, value: JsonValue) -> None:
         if not is_tokens(value):
             for i, item in enumerate(value):
                 _check_item(f"{param}[{i}]", item)
-    elif not isinstance(value, dict):
+    elif not _is_prompt_with_pictures(value):
         raise wrong_type(param, "a string or an array of strings or tokens", value)
 
 
@@ -63,8 +63,12 @@ def _check_item(param: str, item: JsonValue) -> None:
         filled(param, item)
     elif isinstance(item, list) and is_tokens(item):
         filled_array(param, item)
-    elif not isinstance(item, dict):
+    elif not _is_prompt_with_pictures(item):
         raise wrong_type(param, "a string or an array of tokens", item)
+
+
+def _is_prompt_with_pictures(value: JsonValue) -> bool:
+    return isinstance(value, dict) and "prompt_string" in value
 
 
 @dataclass(frozen=True, slots=True)
