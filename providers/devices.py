@@ -27,5 +27,11 @@ RAY_RESOURCE: MappingProxyType[Device, str | None] = MappingProxyType(
     }
 )
 
+DECLARED_BY: MappingProxyType[Device, str] = MappingProxyType(
+    {Device.VULKAN: "vulkan", Device.ROCM: "rocm", Device.CUDA: "cuda", Device.NPU: "npu"}
+)
+"""The resource by which a node says that an engine on it can use the device. Ray counts GPUs by itself, of any maker
+and whether or not an engine there can use them, so that `GPU` says less."""
+
 SHARED_CLAIM = 0.1
 """Units of its device that a slot claims when its config names no amount: up to ten slots share one device."""

@@ -106,8 +106,9 @@ class Engine:
     async def _load_once(self) -> Running:
         began = time.monotonic()
         try:
+            model = await self._model_files()
             async with asyncio.timeout(self._slot.load_timeout_s):
-                running = await self._bring_up(await self._model_files())
+                running = await self._bring_up(model)
         except asyncio.CancelledError:
             raise
         except Exception as error:

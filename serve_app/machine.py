@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from providers.base import Provider
-from providers.devices import RAY_RESOURCE, Device
+from providers.devices import DECLARED_BY
 from providers.registry import PROVIDERS
-
-FOUND_BY_RAY = frozenset({Device.CUDA})
 
 
 def programs_on_path(provider: Provider[Any]) -> dict[str, Path]:
@@ -18,6 +16,6 @@ def programs_on_path(provider: Provider[Any]) -> dict[str, Path]:
 
 
 def found_resources() -> Mapping[str, float]:
-    """One unit of the Ray resource of each device that some provider's programs find here."""
+    """One unit of the resource that declares each device which some provider's programs find here."""
     found = {device for provider in PROVIDERS.values() for device in provider.devices_of(programs_on_path(provider))}
-    return {name: 1.0 for device in found - FOUND_BY_RAY if (name := RAY_RESOURCE[device]) is not None}
+    return {DECLARED_BY[device]: 1.0 for device in found if device in DECLARED_BY}

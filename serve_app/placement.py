@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from providers.devices import AUTO, PREFERENCE, RAY_RESOURCE, SHARED_CLAIM, Device
+from providers.devices import AUTO, DECLARED_BY, PREFERENCE, RAY_RESOURCE, SHARED_CLAIM, Device
 from providers.spec import SlotSpec
 
 GIB = 1024**3
@@ -43,9 +43,14 @@ def resolve_device(slot: SlotSpec, supported: frozenset[Device], nodes: Sequence
     if slot.device != AUTO:
         return Device(slot.device)
     for device in PREFERENCE:
-        if device in supported and any(fits(claim_of(slot, device), node) for node in nodes):
+        if device in supported and any(_offers(node, device, claim_of(slot, device)) for node in nodes):
             return device
     return Device.CPU if Device.CPU in supported else next(d for d in PREFERENCE if d in supported)
+
+
+def _offers(node: NodeResources, device: Device, claim: Claim) -> bool:
+    declared = device is Device.CPU or node.get(DECLARED_BY[device], 0.0) > 0
+    return declared and fits(claim, node)
 
 
 def fits(claim: Claim, node: NodeResources) -> bool:

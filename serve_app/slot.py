@@ -1,6 +1,7 @@
 """The slot's Serve deployment: it owns the engine, and counts as busy as long as somebody holds a lease on it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from serve_app.autoscaling import QUIET_METRIC
 from serve_app.board import ReplicaNews, error_record
 from serve_app.config import parse_slot
 from serve_app.engine import Engine, LoadReport, Running
+from serve_app.errors import LoadFailed
 from serve_app.lifecycle import SlotState
 from serve_app.liveness import gone_among
 from serve_app.mailbox import Mailbox
@@ -106,13 +108,17 @@ class SlotDeployment:
         await self._mailbox.close()
 
     async def _keep_up(self) -> None:
-        """Release the leases of ingresses that were killed; tell a board that was restarted what it has missed."""
+        """Release the leases of ingresses that were killed; load again what must always be there; tell a board that
+        was restarted what it has missed."""
         while True:
             await asyncio.sleep(UPKEEP_S)
             gone = await gone_among(frozenset(self._holders.values()))
             for released, holder in self._holders.items():
                 if holder in gone:
                     released.set()
+            if self._slot.pin or self._slot.min_replicas:
+                with contextlib.suppress(LoadFailed):  # it is cooling down, and will be tried again
+                    self._engine.start_loading()
             if self._last_report is not None:
                 self._tell(self._last_report)
 

@@ -108,6 +108,8 @@ def test_a_pinned_slot_is_there_from_the_start_and_stays(server: Server) -> None
     time.sleep(3)  # three times its unload time
     assert server.engines("--alias pinned") == first
     assert server.slot("pinned")["pinned"] is True
+    os.kill(first[0], signal.SIGKILL)
+    eventually("it is loaded again without a request", lambda: server.engines("--alias pinned") not in ([], first), 30)
 
 
 def test_a_client_that_leaves_frees_the_engine_within_a_second(server: Server) -> None:

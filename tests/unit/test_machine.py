@@ -31,10 +31,10 @@ def test_a_program_that_cannot_tell_finds_none(tmp_path: Path) -> None:
     assert listed_devices(emulator(tmp_path, "exit 1")) == frozenset()
 
 
-def test_what_is_found_is_declared_but_for_what_ray_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_found_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     emulator(tmp_path, f"cat <<'END'\n{LISTING}END")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert found_resources() == {"vulkan": 1.0}
+    assert found_resources() == {"vulkan": 1.0, "cuda": 1.0}
 
 
 def test_without_a_program_nothing_is_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
