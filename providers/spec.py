@@ -70,6 +70,11 @@ class SlotSpec(Frozen):
         return capability in self.capabilities
 
     @property
+    def replica_floor(self) -> int:
+        """Replicas that are there whether anybody asks or not."""
+        return max(self.min_replicas, int(self.pin))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name that a client may put in `model`, the slot's own first."""
         return (self.name, f"hal0/{self.name}", *self.aliases)

@@ -75,7 +75,6 @@ def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
 def _slot(
     config: ServingConfig, slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, board: Any
 ) -> Any:
-    floor = max(slot.min_replicas, int(slot.pin))
     spread = config.ingress.replicas if slot.max_replicas > 1 else MANY_CALLS
     return deployment(
         SlotDeployment,
@@ -88,8 +87,8 @@ def _slot(
         },
         max_ongoing_requests=spread,
         autoscaling_config=AutoscalingConfig(
-            min_replicas=floor,
-            initial_replicas=floor,
+            min_replicas=slot.replica_floor,
+            initial_replicas=slot.replica_floor,
             max_replicas=slot.max_replicas,
             target_ongoing_requests=1,
             upscale_delay_s=0,

@@ -75,7 +75,7 @@ class SlotPolicy:
 def rules_for(config: Any) -> dict[str, SlotRule]:
     return {
         slot.name: SlotRule(
-            min_replicas=max(slot.min_replicas, int(slot.pin)),
+            min_replicas=slot.replica_floor,
             max_replicas=slot.max_replicas,
             unload_after_s=None if slot.pin else slot.unload_after_s,
             leases_per_replica=config.ingress.replicas,
@@ -85,18 +85,18 @@ def rules_for(config: Any) -> dict[str, SlotRule]:
 
 
 def demand_of(context: "AutoscalingContext") -> Demand:
-    quiet = (context.raw_metrics or {}).get(QUIET_METRIC, {})
+    series_of_replicas = (context.raw_metrics or {}).get(QUIET_METRIC, {}).values()
+    quiet_s = tuple(series[-1].value for series in series_of_replicas if series)
     return Demand(
         replicas=context.current_num_replicas,
         target=context.target_num_replicas,
-        leases=context.total_num_requests if context.current_num_replicas == 0 else _held(context, quiet),
-        quiet_s=tuple(series[-1].value for series in quiet.values() if series),
+        leases=context.total_num_requests if context.current_num_replicas == 0 else _held(context, quiet_s),
+        quiet_s=quiet_s,
     )
 
 
-def _held(context: "AutoscalingContext", quiet: Any) -> float:
+def _held(context: "AutoscalingContext", quiet_s: tuple[float, ...]) -> float:
     """Leases held or waited for. Serve averages them over a window, so a slot that its replicas call quiet is quiet."""
-    latest = [series[-1].value for series in quiet.values() if series]
-    if len(latest) >= context.current_num_replicas and min(latest, default=0) > 0:
+    if len(quiet_s) >= context.current_num_replicas and min(quiet_s, default=0) > 0:
         return 0
     return context.total_num_requests

@@ -16,7 +16,7 @@ class SlotState(StrEnum):
 
 
 _S = SlotState
-_LOADING = frozenset({_S.PULLING, _S.STARTING, _S.WARMING})
+LOADING = frozenset({_S.PULLING, _S.STARTING, _S.WARMING})
 
 LEGAL_MOVES: dict[SlotState, frozenset[SlotState]] = {
     _S.OFFLINE: frozenset({_S.PULLING, _S.STARTING, _S.ERROR}),
@@ -31,7 +31,6 @@ LEGAL_MOVES: dict[SlotState, frozenset[SlotState]] = {
 }
 
 RESIDENT = frozenset({_S.READY, _S.SERVING, _S.IDLE})
-LOADING = _LOADING
 
 
 class IllegalMove(RuntimeError):

@@ -40,6 +40,5 @@ GET_PATHS: MappingProxyType[str, Operation] = MappingProxyType(
     }
 )
 
-ANTHROPIC_PATHS = frozenset(
-    path for path, operation in POST_PATHS.items() if operation in (Operation.MESSAGES, Operation.COUNT_TOKENS)
-)
+ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
+ANTHROPIC_PATHS = frozenset(path for path, operation in POST_PATHS.items() if operation in ANTHROPIC)

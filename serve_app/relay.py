@@ -1,7 +1,5 @@
 """The data path: one request from a client to an engine and its answer back, as bytes wherever dialects agree."""
 
-import logging
-
 import aiohttp
 from pydantic_core import from_json
 from starlette.datastructures import Headers, QueryParams
@@ -23,8 +21,7 @@ from serve_app.http_io import (
     until_client_leaves,
 )
 from serve_app.leases import Lease, LeasePool
-
-logger = logging.getLogger("hal0.relay")
+from serve_app.paths import ANTHROPIC
 
 UNTOUCHED = Translation()
 EVENT_STREAM = "text/event-stream"
@@ -33,7 +30,6 @@ STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),
 )
-ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
 
 
 class NotBegun(Exception):

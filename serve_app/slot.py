@@ -18,7 +18,7 @@ from serve_app.board import ReplicaNews, error_record
 from serve_app.config import parse_slot
 from serve_app.engine import Engine, LoadReport, Running
 from serve_app.errors import LoadFailed
-from serve_app.lifecycle import SlotState
+from serve_app.lifecycle import LOADING, SlotState
 from serve_app.liveness import gone_among
 from serve_app.mailbox import Mailbox
 from serve_app.settings import load_settings
@@ -98,7 +98,7 @@ class SlotDeployment:
     @property
     def _loading(self) -> bool:
         report = self._last_report
-        return report is None or report.state in (SlotState.PULLING, SlotState.STARTING, SlotState.WARMING)
+        return report is None or report.state in LOADING
 
     async def __del__(self) -> None:
         self._upkeep.cancel()
@@ -116,7 +116,7 @@ class SlotDeployment:
             for released, holder in self._holders.items():
                 if holder in gone:
                     released.set()
-            if self._slot.pin or self._slot.min_replicas:
+            if self._slot.replica_floor:
                 with contextlib.suppress(LoadFailed):  # it is cooling down, and will be tried again
                     self._engine.start_loading()
             if self._last_report is not None:
