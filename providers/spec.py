@@ -51,11 +51,21 @@ class SlotSpec(Frozen):
     min_replicas: int = Field(default=0, ge=0)
     max_replicas: int = Field(default=1, ge=1)
     pin: bool = Field(default=False, description="load at start, never unload")
+    preload: bool = Field(default=False, description="load at start; unload when quiet, as any other slot")
     idle_after_s: float = Field(default=10, ge=0, description="quiet for this long: idle")
     unload_after_s: float | None = Field(
         default=300, ge=0, description="quiet for this long: unloaded; 0 at once, null never"
     )
     load_timeout_s: float = Field(default=600, gt=0, description="a load that takes longer has failed")
+    load_wait_s: float = Field(default=120, gt=0, description="a request waits this long for its slot to load")
+    request_timeout_s: float | None = Field(
+        default=None, gt=0, description="a request that takes longer is ended, waiting included; null never"
+    )
+    max_queued: int = Field(default=256, ge=0, description="requests that wait at once; one more is refused with 429")
+    priority: int = Field(default=0, ge=-100, le=100, description="of its requests; higher ones wait less")
+    progress_as_reasoning: bool = Field(
+        default=False, description="tell streaming chat clients of a load's progress as reasoning_content"
+    )
     options: ProviderOptions = ProviderOptions()
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_origin
+from typing import Any, Literal, TypeVar, Union, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -12,7 +12,7 @@ from providers.conformity import complaints
 from providers.registry import PROVIDERS
 from providers.spec import Frozen, SlotSpec
 
-RESERVED_NAMES = frozenset({"ingress", "board"})
+RESERVED_NAMES = frozenset({"ingress", "board", "events"})
 SHOWN_VALUE_LIMIT = 80
 
 M = TypeVar("M", bound=BaseModel)
@@ -27,10 +27,35 @@ class IngressConfig(Frozen):
     allow_open: bool = Field(default=False, description="listen beyond loopback without API keys")
     max_body_mib: float = Field(default=64, gt=0, le=1024)
     access_log: bool = True
+    keep_alive_s: float = Field(
+        default=5, gt=0, le=600, description="between the comments that keep a waiting stream's connection open"
+    )
+
+
+class SlotGroup(Frozen):
+    """Slots whose living together is not a matter of resources alone."""
+
+    slots: tuple[str, ...] = Field(min_length=2)
+    resident: Literal["one", "all"] = Field(
+        description="one: never two of them at once; all: none of them gives way to another of them"
+    )
+
+
+class SchedulingConfig(Frozen):
+    """What happens when slots do not all fit."""
+
+    turn_s: float = Field(
+        default=30, gt=0, description="a busy slot gives way after this time to one that waits for its place"
+    )
+    memory_floor_gib: float = Field(
+        default=0, ge=0, description="idle slots of a node go while it has less memory available; 0 never"
+    )
+    groups: tuple[SlotGroup, ...] = ()
 
 
 class ServingConfig(Frozen):
     ingress: IngressConfig = IngressConfig()
+    scheduling: SchedulingConfig = SchedulingConfig()
     slots: tuple[SlotSpec, ...]
 
 
@@ -55,10 +80,13 @@ def parse_config(args: Any) -> ServingConfig:
             allowed = ", ".join(sorted(ServingConfig.model_fields))
             problems.append(f"{key}: unknown key; allowed: {allowed}")
     ingress = _validated(IngressConfig, args.get("ingress", {}), "ingress", problems)
+    scheduling = _validated(SchedulingConfig, args.get("scheduling", {}), "scheduling", problems)
     slots = _slots(args.get("slots"), problems)
-    if problems or ingress is None:
+    if scheduling is not None:
+        problems.extend(_unknown_members(scheduling, slots))
+    if problems or ingress is None or scheduling is None:
         raise ConfigError(tuple(problems))
-    return ServingConfig(ingress=ingress, slots=slots)
+    return ServingConfig(ingress=ingress, scheduling=scheduling, slots=slots)
 
 
 def parse_slot(raw: Mapping[str, Any]) -> SlotSpec:
@@ -114,6 +142,16 @@ def _clashing_names(slots: tuple[SlotSpec, ...]) -> list[str]:
                 )
             owner.setdefault(name, slot.name)
     return problems
+
+
+def _unknown_members(scheduling: SchedulingConfig, slots: tuple[SlotSpec, ...]) -> list[str]:
+    names = [slot.name for slot in slots]
+    return [
+        f"scheduling.groups[{index}].slots: '{member}' is not allowed; allowed: {', '.join(names)}"
+        for index, group in enumerate(scheduling.groups)
+        for member in group.slots
+        if member not in names
+    ]
 
 
 def _validated(model: type[M], raw: Any, path: str, problems: list[str]) -> M | None:

@@ -114,7 +114,7 @@ def test_what_is_required_is_missed(key: str) -> None:
         ({"slots": []}, ["slots", "[]", "at least one"]),
         ({"slots": "chat"}, ["slots", "'chat'", "list"]),
         ({"slots": ["chat"]}, ["slots[0]", "'chat'", "mapping"]),
-        ({"slots": [raw_slot()], "slot": 1}, ["slot: unknown key", "ingress, slots"]),
+        ({"slots": [raw_slot()], "slot": 1}, ["slot: unknown key", "ingress, scheduling, slots"]),
         ({"slots": [raw_slot()], "ingress": 7}, ["ingress", "7", "dictionary"]),
         ({"slots": [raw_slot()], "ingress": {"port": 1}}, ["ingress.port", "unknown key", "replicas"]),
         ({"slots": [raw_slot()], "ingress": {"replicas": 0}}, ["ingress.replicas", "0", "greater than or equal to 1"]),

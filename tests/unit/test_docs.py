@@ -18,7 +18,7 @@ from providers.llamacpp.options import Container, LlamaCppOptions
 from providers.registry import PROVIDERS
 from providers.spec import ResourceClaim, SlotSpec
 from serve_app.cli import main
-from serve_app.config import IngressConfig, load_config_file, parse_config, parse_slot
+from serve_app.config import IngressConfig, SchedulingConfig, SlotGroup, load_config_file, parse_config, parse_slot
 from serve_app.lifecycle import LEGAL_MOVES, SlotState
 from serve_app.paths import GET_PATHS, POST_PATHS
 from tests.unit import test_provider_contract as contract
@@ -111,6 +111,8 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
         ("`slots[].options` on llama.cpp", LlamaCppOptions),
         ("`slots[].options.container`", Container),
         ("`ingress`", IngressConfig),
+        ("`scheduling`", SchedulingConfig),
+        ("`scheduling.groups[]`", SlotGroup),
     ],
 )
 def test_the_tables_of_keys_are_the_models(title: str, model: type[BaseModel]) -> None:
