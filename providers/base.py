@@ -27,6 +27,29 @@ class ModelFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryNeeds:
+    """About how much memory an engine takes once its model is loaded, beside what its program takes itself."""
+
+    weights_bytes: int
+    cache_bytes: int
+    """What it keeps of all its requests at their full length (a KV cache)."""
+    device_share: float = 0.0
+    """0..1: how much of it lies in the memory of a device that has its own; the rest lies in the node's."""
+
+    @property
+    def total_bytes(self) -> int:
+        return self.weights_bytes + self.cache_bytes
+
+    @property
+    def device_bytes(self) -> int:
+        return round(self.total_bytes * self.device_share)
+
+    @property
+    def node_bytes(self) -> int:
+        return self.total_bytes - self.device_bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where and with what one engine process starts, decided by the slot's replica."""
 
@@ -122,6 +145,16 @@ class Provider(ABC, Generic[Slot]):
     def devices_of(self, programs: Mapping[str, Path]) -> frozenset[Device]:
         """The devices beside the CPU that these programs find on this machine. Asks them, so it may take seconds."""
         return frozenset()
+
+    def memory_needs(self, slot: Slot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
+        """An estimate from the head of the model's files; None where it is unknown. Takes milliseconds, never raises
+        and changes nothing: files may be missing or broken."""
+        return None
+
+    def load_progress(self, output: str) -> float | None:
+        """How much of the model is loaded, 0..1, by what the engine wrote of late, an unfinished last line included;
+        None if that does not tell. Pure."""
+        return None
 
     @abstractmethod
     def build_env(self, slot: Slot, model: ModelFiles, placement: Placement) -> dict[str, str]:

@@ -6,14 +6,26 @@ from typing import ClassVar
 
 import aiohttp
 
-from providers.base import Command, Endpoint, Health, HealthState, ModelFiles, Placement, Provider, Route
+from providers.base import (
+    Command,
+    Endpoint,
+    Health,
+    HealthState,
+    MemoryNeeds,
+    ModelFiles,
+    Placement,
+    Provider,
+    Route,
+)
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.llamacpp.command import PROGRAM, engine_command
 from providers.llamacpp.detection import listed_devices
 from providers.llamacpp.dialect import route
 from providers.llamacpp.environment import own_environment
+from providers.llamacpp.memory import memory_needs
 from providers.llamacpp.options import LlamaCppSlot
+from providers.llamacpp.progress import load_progress
 
 PROBE_TIMEOUT_S = 2.0
 
@@ -31,6 +43,12 @@ class LlamaCpp(Provider[LlamaCppSlot]):
     def devices_of(self, programs: Mapping[str, Path]) -> frozenset[Device]:
         program = programs.get(PROGRAM)
         return listed_devices(program) if program is not None else frozenset()
+
+    def memory_needs(self, slot: LlamaCppSlot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
+        return memory_needs(slot, model, device)
+
+    def load_progress(self, output: str) -> float | None:
+        return load_progress(output)
 
     def build_env(self, slot: LlamaCppSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
         return dict(placement.base_env) | own_environment(slot, placement)

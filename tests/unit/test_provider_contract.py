@@ -130,6 +130,30 @@ def test_slots_do_not_share_what_tells_them_apart(one: AnyProvider, device: Devi
     assert any("9000" in argument for argument in command.argv)
 
 
+@each_placement
+def test_needs_are_told_of_files_that_are_whole_and_never_raise(
+    one: AnyProvider, device: Device, tmp_path: Path
+) -> None:
+    for content in (None, b"", b"GGUF", b"\xff" * 10_000):
+        files = {role: tmp_path / role for role in ("main", *one.companions)}
+        for path in files.values():
+            if content is not None:
+                path.write_bytes(content)
+        given = ModelFiles(files.pop("main"), files)
+        for each in slots(one):
+            needs = one.memory_needs(each, given, device)
+            assert needs is None or (needs.total_bytes >= 0 and 0 <= needs.device_share <= 1)
+
+
+@each_provider
+def test_progress_is_a_share_or_unknown(one: AnyProvider) -> None:
+    with no_world():
+        for output in ("", "\n", "x" * 10_000, "." * 50, "a\nb\n.....", "50%", '{"value": 0.5}', "\0\ufffd"):
+            progress = one.load_progress(output)
+            assert progress is None or 0 <= progress <= 1
+            assert progress == one.load_progress(output)
+
+
 @each_provider
 def test_every_operation_has_an_answer(one: AnyProvider) -> None:
     routes = {operation: one.infer(operation) for operation in Operation}
