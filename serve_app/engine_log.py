@@ -8,13 +8,14 @@ from pathlib import Path
 
 LAST_LINES = 200
 LINE_LIMIT = 2000
+RECENT_CHARACTERS = 16 * 1024
 FILE_BYTES = 4 * 1024 * 1024
 MASK = b"[masked]"
 ERROR_SIGNS = ("error", "failed", "cannot", "couldn't", "invalid", "unable")
 
 
 class EngineLog:
-    """Collects bytes as they come; `tail` answers whole lines."""
+    """Collects bytes as they come; `tail` answers whole lines, `recent` an unfinished one, too."""
 
     def __init__(self, file: Path, secrets: tuple[str, ...] = ()) -> None:
         self._secrets = [secret.encode() for secret in secrets if secret]
@@ -47,6 +48,27 @@ class EngineLog:
 
     def tail(self, lines: int = 20) -> tuple[str, ...]:
         return tuple(self._lines)[-lines:]
+
+    def recent(self) -> str:
+        """The last lines, at most 16,384 characters, the unfinished one at the end as far as it is written. The
+        beginning of a secret waits for the rest."""
+        lines = [self._without_begun_secret(self._partial)[:LINE_LIMIT].decode("utf-8", "replace")]
+        room = RECENT_CHARACTERS - len(lines[0])
+        for line in reversed(self._lines):
+            room -= len(line) + 1
+            if room < 0:
+                break
+            lines.append(line)
+        return "\n".join(reversed(lines))
+
+    def _without_begun_secret(self, data: bytes) -> bytes:
+        begun = (
+            size
+            for secret in self._secrets
+            for size in range(min(len(secret), len(data)), 0, -1)
+            if data.endswith(secret[:size])
+        )
+        return data[: len(data) - max(begun, default=0)]
 
     def reason(self) -> str:
         """The first line that speaks of an error: what follows it mostly says that there was one."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.engine_log import LAST_LINES, LINE_LIMIT, EngineLog, log_file
+from serve_app.engine_log import LAST_LINES, LINE_LIMIT, RECENT_CHARACTERS, EngineLog, log_file
 
 SECRET = "s3cret-token"
 
@@ -67,6 +67,40 @@ def test_it_is_bounded(log: EngineLog) -> None:
     log.feed(b"\n" + b"line\n" * 1000)
     assert len(log.tail(10_000)) == LAST_LINES
     assert max(map(len, log.tail(LAST_LINES))) <= LINE_LIMIT
+
+
+def test_recent_output_has_the_unfinished_line(log: EngineLog) -> None:
+    assert log.recent() == ""
+    log.feed(b"loading\n..")
+    assert log.recent() == "loading\n.."
+    log.feed(b"..")
+    assert log.recent() == "loading\n...."
+    log.feed(b"\ndone\n")
+    assert log.recent() == "loading\n....\ndone\n"
+
+
+@pytest.mark.parametrize("cut", range(len(SECRET) + 1))
+def test_recent_output_has_no_part_of_a_secret(log: EngineLog, cut: int) -> None:
+    log.feed(f"key={SECRET[:cut]}".encode())
+    assert log.recent() == ("key=[masked]" if cut == len(SECRET) else "key=")
+    log.feed(f"{SECRET[cut:]}.".encode())
+    assert log.recent() == "key=[masked]."
+
+
+def test_what_only_looks_like_a_secret_is_not_kept_back_for_ever(log: EngineLog) -> None:
+    log.feed(b"key=s3c")
+    log.feed(b"ond")
+    assert log.recent() == "key=s3cond"
+
+
+@pytest.mark.parametrize("size", [1, 100, LINE_LIMIT, 10 * LINE_LIMIT])
+def test_recent_output_is_bounded_and_begins_with_a_whole_line(log: EngineLog, size: int) -> None:
+    for number in range(2 * LAST_LINES):
+        log.feed(f"<{number}".encode() + b"x" * size + b"\n")
+    log.feed(b"y" * size)
+    assert 0 < len(log.recent()) <= RECENT_CHARACTERS
+    assert log.recent().startswith("<") or size > LINE_LIMIT
+    assert log.recent().endswith("y")
 
 
 def test_what_is_no_text_is_kept_readable(log: EngineLog) -> None:

@@ -131,9 +131,7 @@ def test_slots_do_not_share_what_tells_them_apart(one: AnyProvider, device: Devi
 
 
 @each_placement
-def test_needs_are_told_of_files_that_are_whole_and_never_raise(
-    one: AnyProvider, device: Device, tmp_path: Path
-) -> None:
+def test_needs_never_raise_whatever_the_files_are(one: AnyProvider, device: Device, tmp_path: Path) -> None:
     for content in (None, b"", b"GGUF", b"\xff" * 10_000):
         files = {role: tmp_path / role for role in ("main", *one.companions)}
         for path in files.values():
