@@ -55,3 +55,27 @@ NEEDED_CAPABILITY: MappingProxyType[Operation, Capability | None] = MappingProxy
     }
 )
 """None: any slot whose provider offers the operation may answer."""
+
+LIGHT = frozenset(
+    {
+        Operation.COUNT_TOKENS,
+        Operation.APPLY_TEMPLATE,
+        Operation.TOKENIZE,
+        Operation.DETOKENIZE,
+        Operation.PROPERTIES,
+        Operation.ENGINE_SLOTS,
+    }
+)
+"""Operations that an engine answers beside the requests that it is busy with: they need no place of their own."""
+
+STREAMING = frozenset(
+    {
+        Operation.CHAT,
+        Operation.COMPLETION,
+        Operation.NATIVE_COMPLETION,
+        Operation.RESPONSES,
+        Operation.MESSAGES,
+        Operation.INFILL,
+    }
+)
+"""Operations that answer as a stream of events when the request says `stream: true`."""

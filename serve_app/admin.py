@@ -1,4 +1,4 @@
-"""What the server tells of itself: models, slots, health."""
+"""What the server tells OpenAI's clients of itself: models, health."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,32 +30,20 @@ class Admin:
     async def model(self, request: Request) -> Response:
         """One model by any of its names."""
         name = request.path_params["name"]
-        for record in await self._read_records():
+        records = await self._read_records()
+        for record in records:
             if name in (record["name"], f"hal0/{record['name']}", record["model"], *record["aliases"]):
                 return JSONResponse(self._model(record) | {"id": name})
-        raise await self._unknown("model", name)
-
-    async def slots(self, _: Request) -> Response:
-        return JSONResponse({"slots": await self._read_records()})
-
-    async def slot(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        for record in await self._read_records():
-            if record["name"] == name:
-                return JSONResponse(record)
-        raise await self._unknown("slot", name)
+        known = ", ".join(record["name"] for record in records)
+        message = f"The model '{name[:200]}' does not exist. There are: {known}."
+        raise BadRequest(404, message, "model_not_found", "model")
 
     async def health(self, _: Request) -> Response:
         """Open without a key. Whether slots are loaded does not matter: they load when they are asked for."""
         return JSONResponse({"status": "ok"})
 
-    async def _unknown(self, kind: str, name: str) -> BadRequest:
-        known = ", ".join(record["name"] for record in await self._read_records())
-        message = f"The {kind} '{name[:200]}' does not exist. There are: {known}."
-        return BadRequest(404, message, f"{kind}_not_found", kind)
-
     def _model(self, record: Record) -> Record:
-        capabilities = record["capabilities"]
+        capabilities, progress = record["capabilities"], record["progress"]
         return {
             "id": record["name"],
             "object": "model",
@@ -67,7 +55,7 @@ class Admin:
             "context_length": record["context_size"],
             "architecture": modalities(capabilities),
             "state": record["state"],
-            "status": {"value": load_status(record["state"])},
+            "status": {"value": load_status(record["state"])} | ({"progress": progress} if progress else {}),
         }
 
 

@@ -15,7 +15,7 @@ from providers.spec import SlotSpec
 from serve_app.board_deployment import BoardDeployment
 from serve_app.config import ServingConfig, parse_config
 from serve_app.ingress import IngressDeployment
-from serve_app.nodes import alive_nodes
+from serve_app.nodes import alive_nodes, declared
 from serve_app.placement import Claim, advice_if_unplaceable, claim_of, resolve_device
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
@@ -25,7 +25,8 @@ logger = logging.getLogger("hal0")
 
 MANY_CALLS = 10_000
 METRIC_WINDOW_S = 1.0
-DRAIN_WAIT_S = 60.0
+DRAIN_WAIT_S = 600.0
+"""How long a replica that is to stop waits for its requests: they are never cut to make room."""
 HEALTH_CHECK_S = 1.0
 """How soon Serve notices a replica that was killed."""
 INGRESS_DRAIN_S = 10.0
@@ -40,7 +41,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     """One ingress, one board, and a deployment for each slot. Raises `ConfigError`."""
     config = parse_config(args)
     require_closed(serving_host(), load_keys(config, load_settings()), config.ingress.allow_open)
-    nodes = alive_nodes()
+    nodes = declared(alive_nodes())
     devices = {slot.name: resolve_device(slot, provider(slot.provider).devices, nodes) for slot in config.slots}
     raw = json.loads(json.dumps(args))
     board = _board(raw, devices)
@@ -50,7 +51,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         if advice := advice_if_unplaceable(claim, nodes):
             logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
         slots[slot.name] = _slot(config, slot, raw_slot, devices[slot.name], claim, board)
-    return _ingress(config, raw, devices, board, slots)
+    return _ingress(config, raw, board, slots)
 
 
 def serving_host() -> str:
@@ -87,8 +88,9 @@ def _slot(
         },
         max_ongoing_requests=spread,
         autoscaling_config=AutoscalingConfig(
-            min_replicas=slot.replica_floor,
-            initial_replicas=slot.replica_floor,
+            # Also those that must always be there are the policy's to start, when there is room for them.
+            min_replicas=0,
+            initial_replicas=0,
             max_replicas=slot.max_replicas,
             target_ongoing_requests=1,
             upscale_delay_s=0,
@@ -105,9 +107,7 @@ def _slot(
     ).bind(raw, device.value, board)
 
 
-def _ingress(
-    config: ServingConfig, raw: Mapping[str, Any], devices: Mapping[str, Device], board: Any, slots: Mapping[str, Any]
-) -> serve.Application:
+def _ingress(config: ServingConfig, raw: Mapping[str, Any], board: Any, slots: Mapping[str, Any]) -> serve.Application:
     ingress = deployment(
         serve.ingress()(IngressDeployment),
         name="ingress",
@@ -118,5 +118,5 @@ def _ingress(
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         logging_config=QUIET_LOGS,
     )
-    application: serve.Application = ingress.bind(raw, dict(devices), board, dict(slots))
+    application: serve.Application = ingress.bind(raw, board, dict(slots))
     return application

@@ -1,102 +1,103 @@
-"""The autoscaling policy: how many replicas each slot should have. Pure; Serve calls it for all slots at once.
+"""Serve's application-level autoscaling policy: the pure `Scheduler` decides, this hands it what is known.
 
-Serve's own part: a slot without replicas and with a queued request gets one at once. Everything else is decided here,
-from the leases that ingresses hold and the quiet time that replicas report (`record_autoscaling_stats`).
+Serve's own part is small. It gives a slot without replicas and with a queued call a replica the moment that the policy
+names the slot, whatever number it says; a slot that the policy leaves out keeps its number. So a slot that must wait
+for room is left out.
 API: https://docs.ray.io/en/latest/serve/advanced-guides/advanced-autoscaling.html
 """
 
-import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ray.serve._private.common import DeploymentID
     from ray.serve.config import AutoscalingContext
 
-QUIET_METRIC = "quiet_s"
+    from serve_app.config import ServingConfig
+    from serve_app.fleet import NodeSeen, Rules, SlotRule
 
-
-@dataclass(frozen=True, slots=True)
-class SlotRule:
-    """What the policy needs of a slot's configuration."""
-
-    min_replicas: int
-    max_replicas: int
-    unload_after_s: float | None
-    leases_per_replica: int
-
-
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What is known of a slot now. `quiet_s`: the quiet time of each replica that has reported one."""
-
-    replicas: int
-    target: int
-    leases: float
-    quiet_s: tuple[float, ...]
-
-
-def target_replicas(rule: SlotRule, demand: Demand) -> int:
-    """A slot keeps what its leases need, and its last replica until all have been quiet for `unload_after_s`."""
-    wanted = math.ceil(demand.leases / rule.leases_per_replica)
-    if wanted == 0 and not _quiet_enough(rule, demand):
-        wanted = 1
-    return max(rule.min_replicas, min(wanted, rule.max_replicas))
-
-
-def _quiet_enough(rule: SlotRule, demand: Demand) -> bool:
-    if demand.replicas == 0:
-        return True
-    if rule.unload_after_s is None or len(demand.quiet_s) < demand.replicas:
-        return False
-    return min(demand.quiet_s) >= rule.unload_after_s
+NODES_FRESH_S = 2.0
 
 
 class SlotPolicy:
-    """Serve's application-level policy; `rules` are `SlotRule` fields by deployment name."""
+    """`config` is what stands under `args`. Ray copies this class by value into its controller: hence the imports."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         from serve_app.config import parse_config
 
-        self._rules = rules_for(parse_config(config))
+        self._config = parse_config(config)
+        self._scheduler: Any = None
+        self._bulletin: Any = None
+        self._posted: Any = None
+        self._nodes: dict[str, NodeSeen] = {}
+        self._nodes_at = -NODES_FRESH_S
 
     def __call__(
         self, contexts: "Mapping[DeploymentID, AutoscalingContext]"
     ) -> "tuple[dict[DeploymentID, int], dict[DeploymentID, dict[str, Any]]]":
-        targets = {
-            deployment: target_replicas(self._rules[deployment.name], demand_of(context))
-            for deployment, context in contexts.items()
-            if deployment.name in self._rules
-        }
-        return targets, {}
+        from serve_app.bulletin import Verdict
+        from serve_app.fleet import Fleet
 
-
-def rules_for(config: Any) -> dict[str, SlotRule]:
-    return {
-        slot.name: SlotRule(
-            min_replicas=slot.replica_floor,
-            max_replicas=slot.max_replicas,
-            unload_after_s=None if slot.pin else slot.unload_after_s,
-            leases_per_replica=config.ingress.replicas,
+        self._set_up(next(iter(contexts)).app_name)
+        sightings = self._bulletin.sightings()
+        if sightings is None:
+            return {}, {}
+        fleet = Fleet(
+            slots=sightings.slots,
+            nodes=self._living_nodes(sightings.available_gib),
+            targets={deployment.name: context.target_num_replicas for deployment, context in contexts.items()},
         )
-        for slot in config.slots
-    }
+        decision = self._scheduler.decide(fleet, time.time())
+        verdict = Verdict(decision.waits, decision.yielding)
+        if verdict != self._posted:
+            self._bulletin.post_verdict(verdict)
+            self._posted = verdict
+        by_name = {deployment.name: deployment for deployment in contexts}
+        return {by_name[name]: target for name, target in decision.targets.items() if name in by_name}, {}
+
+    def _set_up(self, application: str) -> None:
+        """Not in the constructor, which also runs where there is no cluster."""
+        from serve_app.bulletin import Bulletin
+        from serve_app.nodes import alive_nodes
+        from serve_app.scheduling import Scheduler
+
+        if self._scheduler is None:
+            self._scheduler = Scheduler(rules_for(self._config, [node.total for node in alive_nodes().values()]))
+            self._bulletin = Bulletin(application)
+
+    def _living_nodes(self, available_gib: Mapping[str, float]) -> "dict[str, NodeSeen]":
+        from serve_app.fleet import NodeSeen
+        from serve_app.nodes import alive_nodes
+
+        if time.monotonic() - self._nodes_at >= NODES_FRESH_S:
+            self._nodes, self._nodes_at = alive_nodes(), time.monotonic()
+        return {name: NodeSeen(node.total, available_gib.get(name)) for name, node in self._nodes.items()}
 
 
-def demand_of(context: "AutoscalingContext") -> Demand:
-    series_of_replicas = (context.raw_metrics or {}).get(QUIET_METRIC, {}).values()
-    quiet_s = tuple(series[-1].value for series in series_of_replicas if series)
-    return Demand(
-        replicas=context.current_num_replicas,
-        target=context.target_num_replicas,
-        leases=context.total_num_requests if context.current_num_replicas == 0 else _held(context, quiet_s),
-        quiet_s=quiet_s,
+def rules_for(config: "ServingConfig", nodes: list[Mapping[str, float]]) -> "Rules":
+    """What the configuration owes each slot; `nodes` decide what `device: auto` means."""
+    from providers.registry import provider
+    from serve_app.fleet import Group, Rules
+    from serve_app.placement import claim_of, resolve_device
+
+    slots: dict[str, SlotRule] = {}
+    for slot in config.slots:
+        device = resolve_device(slot, provider(slot.provider).devices, nodes)
+        slots[slot.name] = rule_of(slot, claim_of(slot, device).as_resources())
+    groups = tuple(Group(frozenset(group.slots), group.resident == "one") for group in config.scheduling.groups)
+    return Rules(slots, groups, config.scheduling.turn_s, config.scheduling.memory_floor_gib)
+
+
+def rule_of(slot: Any, claim: Mapping[str, float]) -> "SlotRule":
+    from serve_app.fleet import SlotRule
+
+    return SlotRule(
+        claim=claim,
+        min_replicas=slot.min_replicas,
+        max_replicas=slot.max_replicas,
+        parallel_requests=slot.parallel_requests,
+        idle_after_s=slot.idle_after_s,
+        unload_after_s=slot.unload_after_s,
+        priority=slot.priority,
     )
-
-
-def _held(context: "AutoscalingContext", quiet_s: tuple[float, ...]) -> float:
-    """Leases held or waited for. Serve averages them over a window, so a slot that its replicas call quiet is quiet."""
-    if len(quiet_s) >= context.current_num_replicas and min(quiet_s, default=0) > 0:
-        return 0
-    return context.total_num_requests

@@ -1,87 +1,44 @@
-"""The board: the one writer of every slot's state, fed by replicas (their engines' moves) and ingresses (traffic)."""
+"""The board: the one writer of every slot's state, fed by replicas (their engines' moves), ingresses (traffic), people
+(load, unload, pin) and the policy (who waits for what)."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from providers.spec import SlotSpec
-from serve_app.errors import ServingError, SlotUnplaceable
+from serve_app.errors import SlotUnplaceable
+from serve_app.events import Batch, EventLog
+from serve_app.fleet import SlotSeen, Wait
 from serve_app.lifecycle import LOADING, RESIDENT, IllegalMove, SlotState, moves_between
+from serve_app.news import JsonRecord, ReplicaNews, Traffic, error_record
+from serve_app.placement import GIB, Claim
+from serve_app.slot_entry import SlotEntry, derived_state, record_of, seen, view_of
 
 logger = logging.getLogger("hal0.board")
 
-JsonRecord = dict[str, Any]
-
-MOST_ADVANCED = (
-    SlotState.READY,
-    SlotState.WARMING,
-    SlotState.STARTING,
-    SlotState.PULLING,
-    SlotState.UNLOADING,
-    SlotState.ERROR,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaNews:
-    """What a replica tells of its engine. `number` grows with each: the older of two is ignored."""
-
-    slot: str
-    replica: str
-    number: int
-    state: SlotState
-    node: str = ""
-    device: str = ""
-    progress: float | None = None
-    load_seconds: float | None = None
-    error: JsonRecord | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Traffic:
-    """One ingress's requests for one slot. `answered` counts since that ingress started."""
-
-    in_flight: int
-    queued: int
-    answered: int
-    last_used: float | None
-    """Unix seconds."""
-
-
-@dataclass(slots=True)
-class SlotEntry:
-    """All that is known of one slot."""
-
-    spec: SlotSpec
-    device: str
-    state: SlotState
-    since: float
-    unplaceable: JsonRecord | None = None
-    """The error of a slot that fits on no node."""
-    news: dict[str, ReplicaNews] = field(default_factory=dict)
-    traffic: dict[str, Traffic] = field(default_factory=dict)
-    loaded_at: float = 0.0
-    last_used: float | None = None
-    last_error: JsonRecord | None = None
-    load_seconds: float | None = None
-
-    @property
-    def in_flight(self) -> int:
-        return sum(traffic.in_flight for traffic in self.traffic.values())
-
-    @property
-    def queued(self) -> int:
-        return sum(traffic.queued for traffic in self.traffic.values())
+STABLE_S = 30.0
+"""A slot that has been loaded for so long has succeeded: an earlier failure is forgotten."""
+UNLOAD_PATIENCE_S = 3.0
+"""How long the wish to unload a slot of which no replica is known stands: one may be on its way."""
 
 
 class Board:
     """Pure but for its log: every method takes the time, in Unix seconds."""
 
-    def __init__(self, slots: Mapping[str, tuple[SlotSpec, str]], now: float) -> None:
-        self._entries = {
-            name: SlotEntry(spec, device, SlotState.OFFLINE, now) for name, (spec, device) in slots.items()
-        }
+    def __init__(
+        self,
+        slots: Mapping[str, tuple[SlotSpec, str, Claim]],
+        now: float,
+        pins: Mapping[str, bool] | None = None,
+    ) -> None:
+        """`pins`: what people have pinned and unpinned since, where it differs from the configuration."""
+        self._entries = {name: SlotEntry(spec, device, claim, now) for name, (spec, device, claim) in slots.items()}
+        self.events = EventLog(f"{now:.3f}")
+        self._available: dict[str, int] = {}
+        for name, entry in self._entries.items():
+            entry.pinned = (pins or {}).get(name, entry.spec.pin)
+            entry.wanted = entry.spec.preload
+
+    # What replicas and ingresses tell.
 
     def replica_news(self, news: ReplicaNews, now: float) -> None:
         entry = self._entries[news.slot]
@@ -89,13 +46,37 @@ class Board:
         if known is not None and known.number > news.number:
             return
         entry.news[news.replica] = news
+        if news.available_bytes is not None:
+            self._available[news.node] = news.available_bytes
         if news.state is SlotState.OFFLINE:
             del entry.news[news.replica]
-        if news.state is SlotState.ERROR:
-            entry.last_error = news.error
-        if news.load_seconds is not None:
-            entry.load_seconds, entry.last_error = news.load_seconds, None
-        self._settle(entry, now)
+        if news.state is SlotState.ERROR and (known is None or known.state is not SlotState.ERROR):
+            self._failed(entry, news, now)
+        if news.state in LOADING:
+            entry.failed = False
+        if news.state is SlotState.READY and news.load_seconds is not None:
+            entry.load_seconds, entry.last_error, entry.wanted, entry.failed = news.load_seconds, None, False, False
+        entry.estimated = news.estimated or entry.estimated
+        entry.measured_bytes = news.measured_bytes or entry.measured_bytes
+        before = known.progress if known is not None else None
+        if not self._settle(entry, now) and news.progress is not None and news.progress != before:
+            self._tell(entry, "progress", now)
+
+    def _failed(self, entry: SlotEntry, news: ReplicaNews, now: float) -> None:
+        if news.gave_up:
+            entry.cooldown.failed(now)
+            entry.failed, entry.wanted = True, False
+        entry.last_error = (news.error or {}) | {"next_try": entry.cooldown.next_try if news.gave_up else None}
+
+    def traffic_report(self, ingress: str, report: Mapping[str, Traffic], now: float) -> None:
+        for name, traffic in report.items():
+            entry = self._entries[name]
+            before = entry.traffic.get(ingress)
+            entry.traffic[ingress] = traffic
+            entry.last_used = max(filter(None, (entry.last_used, traffic.last_used)), default=None)
+            if before is not None and traffic.answered > before.answered and not traffic.in_flight:
+                self._pass_through_serving(entry, now)
+            self._settle(entry, now)
 
     def reporters(self) -> frozenset[str]:
         """Ids of all replicas and ingresses that the board has heard of."""
@@ -110,101 +91,164 @@ class Board:
                 entry.traffic.pop(reporter, None)
                 self._settle(entry, now)
 
-    def traffic_report(self, ingress: str, report: Mapping[str, Traffic], now: float) -> None:
-        for name, traffic in report.items():
-            entry = self._entries[name]
-            before = entry.traffic.get(ingress)
-            entry.traffic[ingress] = traffic
-            entry.last_used = max(filter(None, (entry.last_used, traffic.last_used)), default=None)
-            if before is not None and traffic.answered > before.answered and not traffic.in_flight:
-                self._pass_through_serving(entry, now)
-            self._settle(entry, now)
-
     def placement_checked(self, slot: str, advice: str | None, now: float) -> None:
         """Whether some node could hold the slot: None if so, else what to do about it."""
         entry = self._entries[slot]
-        entry.unplaceable = None if advice is None else error_record(SlotUnplaceable(slot, advice))
+        unplaceable = None if advice is None else error_record(SlotUnplaceable(slot, advice))
+        if unplaceable != entry.unplaceable:
+            entry.unplaceable = unplaceable
+            if not self._settle(entry, now):
+                self._tell(entry, "error", now)
+
+    def decided(self, waits: Mapping[str, Wait], yielding: Iterable[str], now: float) -> None:
+        """What the policy says of slots that wait, and of slots whose turn is over."""
+        yields = frozenset(yielding)
+        for name, entry in self._entries.items():
+            wait = waits.get(name)
+            waiting = None if wait is None else waiting_record(wait)
+            before = (_substance(entry.waiting), entry.yielding)
+            entry.waiting, entry.yielding = waiting, name in yields
+            if (_substance(waiting), entry.yielding) != before:
+                self._tell(entry, "waiting", now)
+
+    # What people ask for.
+
+    def load(self, slot: str, now: float) -> JsonRecord:
+        """Have it loaded without a request, at once even after failures."""
+        entry = self._entries[slot]
+        entry.cooldown.succeeded()
+        if entry.state is not SlotState.UNLOADING:
+            entry.unwanted_since = None
+        if entry.state not in RESIDENT:
+            entry.wanted = True
+        if entry.last_error is not None:
+            entry.last_error = entry.last_error | {"next_try": None}
+            self._tell(entry, "error", now)
         self._settle(entry, now)
+        return record_of(entry)
+
+    def want(self, slot: str) -> None:
+        """Somebody waited for it for as long as they may, and will ask again."""
+        entry = self._entries[slot]
+        if entry.state not in RESIDENT and not entry.failed:
+            entry.wanted = True
+
+    def unload(self, slot: str, now: float) -> JsonRecord:
+        """Have it unloaded. A slot that is not there forgets its last failure."""
+        entry = self._entries[slot]
+        entry.wanted = entry.failed = False
+        entry.cooldown.succeeded()
+        if entry.news or entry.queued:
+            entry.unwanted_since = now
+        self._settle(entry, now)
+        return record_of(entry)
+
+    def pin(self, slot: str, pinned: bool, now: float) -> JsonRecord:
+        entry = self._entries[slot]
+        if entry.pinned != pinned:
+            entry.pinned = pinned
+            self._tell(entry, "pinned" if pinned else "unpinned", now)
+        return record_of(entry)
+
+    def pins(self) -> dict[str, bool]:
+        """Where people have pinned or unpinned against the configuration."""
+        return {name: one.pinned for name, one in self._entries.items() if one.pinned != one.spec.pin}
+
+    # What others read.
 
     def tick(self, now: float) -> None:
         """Moves that only time makes."""
         for entry in self._entries.values():
-            if entry.state in RESIDENT:
+            unloading = entry.state is SlotState.UNLOADING
+            asked = entry.unwanted_since
+            if asked is not None and not entry.news and (unloading or now - asked >= UNLOAD_PATIENCE_S):
+                entry.unwanted_since = None
+            if entry.state in RESIDENT and not entry.wanted and now - (entry.loaded_at or now) >= STABLE_S:
+                entry.cooldown.succeeded()
+            if entry.news or entry.state is not SlotState.OFFLINE:
                 self._settle(entry, now)
+
+    def records(self, now: float) -> list[JsonRecord]:
+        self.tick(now)
+        return [record_of(entry) for entry in self._entries.values()]
+
+    def record(self, slot: str) -> JsonRecord | None:
+        entry = self._entries.get(slot)
+        return None if entry is None else record_of(entry)
+
+    def batch(self, cursor: str | None) -> Batch:
+        """Events since `cursor`, or how everything stands now."""
+        present = [{"type": "state", "at": one.since, **view_of(one)} for one in self._entries.values()]
+        return self.events.batch(cursor, present)
+
+    def sightings(self) -> dict[str, SlotSeen]:
+        """For the policy: the slots of which there is something to tell."""
+        found = ((name, seen(entry)) for name, entry in self._entries.items())
+        return {name: one for name, one in found if one is not None}
+
+    def available_gib(self) -> dict[str, float]:
+        """Available memory of the nodes on which replicas live."""
+        living = {news.node for entry in self._entries.values() for news in entry.news.values()}
+        return {node: size / GIB for node, size in self._available.items() if node in living}
+
+    def to_revive(self) -> list[str]:
+        """Replicas whose engine died although their slot must always be there."""
+        return [
+            replica
+            for entry in self._entries.values()
+            if entry.pinned or entry.spec.min_replicas
+            for replica, news in entry.news.items()
+            if news.state is SlotState.ERROR and not news.gave_up
+        ]
+
+    def replicas(self, slot: str) -> list[str]:
+        return list(self._entries[slot].news)
+
+    def loading(self, slot: str) -> bool:
+        return self._entries[slot].state in LOADING
+
+    @property
+    def somebody_waits(self) -> bool:
+        return any(one.queued or one.wanted or one.waiting or one.yielding for one in self._entries.values())
+
+    # Moves.
 
     def _pass_through_serving(self, entry: SlotEntry, now: float) -> None:
         """Requests came and went between two reports: that the slot served them is a move, too."""
         if entry.state in RESIDENT and entry.state is not SlotState.SERVING:
             self._move(entry, SlotState.SERVING, now)
 
-    def _settle(self, entry: SlotEntry, now: float) -> None:
-        self._move(entry, derived_state(entry, now), now)
+    def _settle(self, entry: SlotEntry, now: float) -> bool:
+        """Whether the slot has moved."""
+        after = derived_state(entry, now)
+        moved = False
+        if after in RESIDENT and entry.state not in RESIDENT:
+            # A request may be in flight by the time that the board hears of the engine.
+            moved = self._move(entry, SlotState.READY, now)
+        return self._move(entry, after, now) or moved
 
-    def _move(self, entry: SlotEntry, after: SlotState, now: float) -> None:
+    def _move(self, entry: SlotEntry, after: SlotState, now: float) -> bool:
         try:
-            for state in moves_between(entry.spec.name, entry.state, after):
-                if state is SlotState.READY and entry.state not in RESIDENT:
-                    entry.loaded_at = now
-                logger.info("slot %s: %s -> %s", entry.spec.name, entry.state, state)
-                entry.state, entry.since = state, now
+            states = moves_between(entry.spec.name, entry.state, after)
         except IllegalMove as error:
             logger.error("bug: %s", error)
-            entry.state, entry.since = after, now
+            states = (after,)
+        for state in states:
+            if state is SlotState.READY and entry.state not in RESIDENT:
+                entry.loaded_at = now
+            logger.info("slot %s: %s -> %s", entry.spec.name, entry.state, state)
+            entry.state, entry.since = state, now
+            self._tell(entry, "state", now)
+        return bool(states)
 
-    def records(self, now: float) -> list[JsonRecord]:
-        self.tick(now)
-        return [record_of(entry) for entry in self._entries.values()]
-
-
-def derived_state(entry: SlotEntry, now: float) -> SlotState:
-    """The slot's state from its replicas' and its traffic: that of the replica that has come furthest."""
-    states = {news.state for news in entry.news.values()}
-    alone = SlotState.ERROR if entry.unplaceable else SlotState.OFFLINE
-    best = next((state for state in MOST_ADVANCED if state in states), alone)
-    if best is not SlotState.READY:
-        return best
-    if entry.in_flight:
-        return SlotState.SERVING
-    if entry.state not in RESIDENT:
-        return SlotState.READY
-    quiet_since = max(entry.loaded_at, entry.last_used or 0.0)
-    return SlotState.IDLE if now - quiet_since >= entry.spec.idle_after_s else SlotState.READY
+    def _tell(self, entry: SlotEntry, kind: str, now: float) -> None:
+        self.events.add({"type": kind, "at": now, **view_of(entry)})
 
 
-def error_record(error: ServingError, last_lines: tuple[str, ...] = (), next_try: float | None = None) -> JsonRecord:
-    """An error as a slot's record shows it. `next_try` is in Unix seconds."""
-    return {"code": error.code, "message": str(error), "last_lines": list(last_lines), "next_try": next_try}
+def waiting_record(wait: Wait) -> JsonRecord:
+    return {"reason": wait.reason, "blockers": list(wait.blockers), "hopeless": wait.hopeless}
 
 
-def record_of(entry: SlotEntry) -> JsonRecord:
-    """A slot as `GET /api/slots` shows it. Times are Unix seconds."""
-    spec = entry.spec
-    news = tuple(entry.news.values())
-    progress = next((n.progress for n in news if n.state in LOADING and n.progress is not None), None)
-    return {
-        "name": spec.name,
-        "state": entry.state.value,
-        "since": entry.since,
-        "provider": spec.provider,
-        "model": spec.model,
-        "aliases": list(spec.aliases),
-        "description": spec.description,
-        "capabilities": [capability.value for capability in spec.capabilities],
-        "context_size": spec.context_size,
-        "parallel_requests": spec.parallel_requests,
-        "device": entry.device,
-        "resources": spec.resources.model_dump(mode="json"),
-        "pinned": spec.pin,
-        "min_replicas": spec.min_replicas,
-        "max_replicas": spec.max_replicas,
-        "idle_after_s": spec.idle_after_s,
-        "unload_after_s": spec.unload_after_s,
-        "replicas": len(news),
-        "nodes": sorted({n.node for n in news if n.node}),
-        "in_flight": entry.in_flight,
-        "queued": entry.queued,
-        "progress": None if progress is None else {"fraction": progress},
-        "load_seconds": entry.load_seconds,
-        "last_used": entry.last_used,
-        "last_error": entry.unplaceable or entry.last_error,
-    }
+def _substance(waiting: JsonRecord | None) -> object:
+    """What is worth an event: the reason in words counts seconds."""
+    return None if waiting is None else (waiting["blockers"], waiting["hopeless"])

@@ -1,20 +1,35 @@
-"""The board as a Serve deployment: what replicas and ingresses report to, and what the API reads."""
+"""The board as a Serve deployment: what replicas and ingresses report to, and what the API and the policy read."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
+from ray import serve
+
 from providers.devices import Device
-from serve_app.board import Board, ReplicaNews, Traffic
+from serve_app.board import Board
+from serve_app.bulletin import Bulletin, Sightings
 from serve_app.config import parse_config
+from serve_app.events import Batch
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
-from serve_app.nodes import NodeView
+from serve_app.news import JsonRecord, ReplicaNews, Traffic
+from serve_app.nodes import alive_nodes, declared
+from serve_app.orders import Order, OrderBook
 from serve_app.placement import advice_if_unplaceable, claim_of
 from serve_app.settings import load_settings
 
+logger = logging.getLogger("hal0.board")
+
 ROLL_CALL_S = 1.0
+POST_S = 0.05
+"""At most so often the policy is told what has changed."""
+REPOST_S = 1.0
+"""At least so often it is told that the board lives."""
+READ_S = 0.1
+"""How often the policy's verdict is read while somebody waits."""
 
 
 class BoardDeployment:
@@ -22,20 +37,83 @@ class BoardDeployment:
 
     def __init__(self, args: Mapping[str, Any], devices: Mapping[str, str]) -> None:
         slots = parse_config(args).slots
-        self._claims = {slot.name: claim_of(slot, Device(devices[slot.name])) for slot in slots}
-        self._nodes = NodeView()
-        self._board = Board({slot.name: (slot, devices[slot.name]) for slot in slots}, time.time())
+        claims = {slot.name: claim_of(slot, Device(devices[slot.name])) for slot in slots}
+        self._claims = claims
+        self._bulletin = Bulletin(serve.get_replica_context().app_name)
+        known = {slot.name: (slot, devices[slot.name], claims[slot.name]) for slot in slots}
+        self._board = Board(known, time.time(), self._bulletin.pins())
+        self._orders = OrderBook()
+        self._news = asyncio.Condition()
+        self._changed = asyncio.Event()
         log_to(load_settings().logs_dir, "board")
-        self._roll_call = asyncio.create_task(self._call_the_roll())
+        self._tasks = [asyncio.create_task(job()) for job in (self._call_the_roll, self._post, self._read_verdicts)]
+        self._check_placement(time.time())
 
     async def hear(self, news: ReplicaNews) -> None:
         self._board.replica_news(news, time.time())
+        await self._tell()
+
+    async def next_try(self, slot: str) -> float | None:
+        """When a slot that has failed may be tried again, in Unix seconds."""
+        record = self._board.record(slot) or {}
+        error = record.get("last_error") or {}
+        value: float | None = error.get("next_try")
+        return value
 
     async def traffic(self, ingress: str, report: dict[str, Traffic]) -> None:
         self._board.traffic_report(ingress, report, time.time())
+        await self._tell()
 
-    async def records(self) -> list[dict[str, Any]]:
+    async def records(self) -> list[JsonRecord]:
         return self._board.records(time.time())
+
+    async def events_after(self, cursor: str | None, wait_s: float) -> Batch:
+        """Events newer than `cursor`; waits for one, but not for longer than `wait_s`."""
+        deadline = time.monotonic() + wait_s
+        async with self._news:
+            while True:
+                batch = self._board.batch(cursor)
+                left = deadline - time.monotonic()
+                if batch.events or left <= 0:
+                    return batch
+                try:
+                    await asyncio.wait_for(self._news.wait(), left)
+                except TimeoutError:
+                    continue
+
+    async def await_order(self, replica: str, wait_s: float) -> Order | None:
+        """The next thing that this replica is to do."""
+        return await self._orders.next_for(replica, wait_s)
+
+    async def load(self, slot: str) -> JsonRecord:
+        record = self._board.load(slot, time.time())
+        await self._tell()
+        return record
+
+    async def want(self, slot: str) -> None:
+        self._board.want(slot)
+        await self._tell()
+
+    async def unload(self, slot: str, force: bool) -> JsonRecord:
+        """A slot that is loading stops that; requests in flight end only by `force`."""
+        loading = not force and self._board.loading(slot)
+        record = self._board.unload(slot, time.time())
+        if force or loading:
+            for replica in self._board.replicas(slot):
+                self._orders.give(replica, Order.ABORT)
+        await self._tell()
+        return record
+
+    async def pin(self, slot: str, pinned: bool) -> JsonRecord:
+        record = self._board.pin(slot, pinned, time.time())
+        self._bulletin.post_pins(self._board.pins())
+        await self._tell()
+        return record
+
+    async def _tell(self) -> None:
+        self._changed.set()
+        async with self._news:
+            self._news.notify_all()
 
     async def _call_the_roll(self) -> None:
         while True:
@@ -43,7 +121,46 @@ class BoardDeployment:
             self._board.tick(now)
             for replica in await gone_among(self._board.reporters()):
                 self._board.reporter_gone(replica, now)
-            nodes = await self._nodes.nodes()
-            for slot, claim in self._claims.items():
-                self._board.placement_checked(slot, advice_if_unplaceable(claim, nodes), now)
+                self._orders.forget(replica)
+            for replica in self._board.to_revive():
+                self._orders.give(replica, Order.RELOAD)
+            await asyncio.to_thread(self._check_placement, now)
+            await self._tell()
             await asyncio.sleep(ROLL_CALL_S)
+
+    def _check_placement(self, now: float) -> None:
+        nodes = declared(alive_nodes())
+        for slot, claim in self._claims.items():
+            self._board.placement_checked(slot, advice_if_unplaceable(claim, nodes), now)
+
+    async def _post(self) -> None:
+        """Leave word for the policy."""
+        board, number = f"{time.time():.3f}", 0
+        while True:
+            number += 1
+            notice = Sightings(board, number, self._board.sightings(), self._board.available_gib())
+            try:
+                await asyncio.to_thread(self._bulletin.post_sightings, notice)
+            except Exception as error:
+                logger.warning("the policy could not be told: %s", error)
+            await asyncio.sleep(POST_S)
+            try:
+                await asyncio.wait_for(self._changed.wait(), REPOST_S - POST_S)
+            except TimeoutError:
+                continue
+            self._changed.clear()
+
+    async def _read_verdicts(self) -> None:
+        """What the policy answers."""
+        while True:
+            try:
+                verdict = await asyncio.to_thread(self._bulletin.verdict)
+            except Exception as error:
+                logger.warning("the policy's verdict could not be read: %s", error)
+                verdict = None
+            if verdict is not None:
+                before = self._board.events.cursor
+                self._board.decided(verdict.waits, verdict.yielding, time.time())
+                if self._board.events.cursor != before:
+                    await self._tell()
+            await asyncio.sleep(READ_S if self._board.somebody_waits else REPOST_S)

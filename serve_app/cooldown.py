@@ -1,4 +1,4 @@
-"""After a failed load: how long until the next try. Pure, with the clock as an argument."""
+"""After a failed load: when the next try is allowed. Pure; times are Unix seconds."""
 
 FIRST_S = 10.0
 LONGEST_S = 300.0
@@ -9,17 +9,16 @@ class Cooldown:
 
     def __init__(self) -> None:
         self._next_s = FIRST_S
-        self._until = 0.0
+        self.next_try: float | None = None
+        """None: now."""
 
-    def failed(self, now: float) -> float:
-        """Note a failure; seconds until the next try is allowed."""
-        wait_s = self._next_s
-        self._until = now + wait_s
+    def failed(self, now: float) -> None:
+        self.next_try = now + self._next_s
         self._next_s = min(self._next_s * 2, LONGEST_S)
-        return wait_s
 
     def succeeded(self) -> None:
-        self._next_s, self._until = FIRST_S, 0.0
+        self._next_s, self.next_try = FIRST_S, None
 
     def remaining(self, now: float) -> float:
-        return max(0.0, self._until - now)
+        """Seconds until the next try; 0: now."""
+        return 0.0 if self.next_try is None else max(0.0, self.next_try - now)

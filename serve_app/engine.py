@@ -5,22 +5,25 @@ import os
 import secrets
 import signal
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from providers.base import Endpoint, Health, HealthState, ModelFiles, Placement, Provider
+from providers.base import Endpoint, HealthState, MemoryNeeds, ModelFiles, Placement, Provider
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
-from serve_app.cooldown import Cooldown
 from serve_app.engine_log import EngineLog, log_file
+from serve_app.engine_memory import resident_bytes
 from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState
 from serve_app.machine import programs_on_path
-from serve_app.models import ModelStore, ModelUnavailable
+from serve_app.models import ModelStore, ModelUnavailable, PullProgress
+from serve_app.progress import Progress, of_bytes
 from serve_app.settings import Settings, engine_base_env
 
 LOOPBACK = "127.0.0.1"
@@ -30,6 +33,9 @@ PORT_TRIES = 3
 PORT_TAKEN = ("address already in use", "couldn't bind", "http server error")
 REASON_LINES = 20
 SIGNAL_BASE = 128
+CRASHES = 3
+CRASH_WINDOW_S = 60.0
+"""An engine that dies so often within so many seconds is not started again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +43,13 @@ class LoadReport:
     """One move of a loading engine, for whoever shows it."""
 
     state: SlotState
-    progress: float | None = None
+    progress: Progress | None = None
     error: LoadFailed | EngineDied | None = None
-    next_try: float | None = None
-    """Unix seconds."""
+    gave_up: bool = False
+    """With an error: this engine does not try again."""
     load_seconds: float | None = None
+    needs: MemoryNeeds | None = None
+    measured_bytes: int | None = None
 
 
 @dataclass(slots=True)
@@ -70,26 +78,41 @@ class Engine:
         self._settings, self._report = settings, report
         self._accelerator_ids, self._rank = accelerator_ids, rank
         self._store = ModelStore(settings.models_dir)
-        self._cooldown = Cooldown()
-        self._last_failure: LoadFailed | None = None
+        self._failure: LoadFailed | None = None
+        self._deaths: deque[float] = deque(maxlen=CRASHES)
         self._load: asyncio.Task[Running] | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._measuring: asyncio.Task[None] | None = None
         self._stopped = False
 
+    @property
+    def gave_up(self) -> bool:
+        return self._failure is not None
+
     async def ensure_ready(self) -> Running:
-        """Ready: at once. Loading: when it is loaded. Not loaded: loads it. Cooling down after a failure, or failed:
-        raises `LoadFailed` with the cause. A caller that leaves does not stop the load."""
+        """Ready: at once. Loading: when it is loaded. Its engine died: starts it anew. Gave up, since its load failed
+        or its engine died too often: raises `LoadFailed` with the cause. A caller that leaves does not stop the load.
+        """
         load = self.start_loading()
-        return await asyncio.shield(load)
+        try:
+            return await asyncio.shield(load)
+        except asyncio.CancelledError:
+            if load.cancelled() and self._failure is not None:
+                raise self._failure from None
+            raise
 
     def start_loading(self) -> "asyncio.Task[Running]":
+        if self._failure is not None:
+            raise self._failure
         if self._load is None:
-            if self._last_failure and (wait_s := self._cooldown.remaining(time.monotonic())):
-                failure = self._last_failure
-                raise LoadFailed(failure.slot, failure.cause, failure.detail, failure.last_lines, wait_s)
             self._load = asyncio.create_task(self._load_once())
             self._load.add_done_callback(_retrieve)
         return self._load
+
+    async def abort(self, reason: str) -> None:
+        """Stop now, whoever waits or is being answered; they are told the reason."""
+        self._failure = LoadFailed(self._slot.name, "slot_unloaded", reason)
+        await self.stop()
 
     async def stop(self) -> None:
         """Stop loading or running; nothing is left of the process afterwards."""
@@ -107,25 +130,29 @@ class Engine:
         began = time.monotonic()
         try:
             model = await self._model_files()
+            needs = self._provider.memory_needs(self._slot, model, self._device)
             async with asyncio.timeout(self._slot.load_timeout_s):
-                running = await self._bring_up(model)
+                running = await self._bring_up(model, needs)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             self._load = None
-            raise self._failed(error) from error
-        self._cooldown.succeeded()
-        self._last_failure = None
+            raise self._give_up(self._as_load_failure(error)) from error
         self._watch = asyncio.create_task(self._watch_exit(running))
-        self._report(LoadReport(SlotState.READY, load_seconds=time.monotonic() - began))
+        ready = LoadReport(SlotState.READY, load_seconds=time.monotonic() - began, needs=needs)
+        self._report(ready)
+        self._measuring = asyncio.create_task(self._measure(running, ready))
         return running
 
-    def _failed(self, error: Exception) -> LoadFailed:
-        failure = self._as_load_failure(error)
-        wait_s = self._cooldown.failed(time.monotonic())
-        failure = LoadFailed(failure.slot, failure.cause, failure.detail, failure.last_lines, wait_s)
-        self._last_failure = failure
-        self._report(LoadReport(SlotState.ERROR, error=failure, next_try=time.time() + wait_s))
+    async def _measure(self, running: Running, ready: LoadReport) -> None:
+        """Apart from the load: to count the pages of a large model takes a while."""
+        measured = await asyncio.to_thread(resident_bytes, running.process.pid)
+        if not running.lost.done() and not self._stopped:
+            self._report(replace(ready, measured_bytes=measured))
+
+    def _give_up(self, failure: LoadFailed) -> LoadFailed:
+        self._failure = failure
+        self._report(LoadReport(SlotState.ERROR, error=failure, gave_up=True))
         return failure
 
     def _as_load_failure(self, error: Exception) -> LoadFailed:
@@ -144,15 +171,30 @@ class Engine:
                 return LoadFailed(name, "load_failed", f"{type(error).__name__}: {error}")
 
     async def _model_files(self) -> ModelFiles:
-        if not self._store.present(self._slot):
-            self._report(LoadReport(SlotState.PULLING))
-        return await asyncio.to_thread(self._store.fetch, self._slot)
+        """Pulled where they are missing. A load that is cancelled stops its pull; what has come stays for the next."""
+        if self._store.present(self._slot):
+            return self._store.fetch(self._slot)
+        self._report(LoadReport(SlotState.PULLING))
+        cancelled = threading.Event()
+        loop = asyncio.get_running_loop()
 
-    async def _bring_up(self, model: ModelFiles) -> Running:
+        def tell(pull: PullProgress) -> None:
+            progress = of_bytes(pull.bytes_done, pull.bytes_total, pull.bytes_per_second, pull.eta_seconds)
+            loop.call_soon_threadsafe(self._report, LoadReport(SlotState.PULLING, progress=progress))
+
+        pull = asyncio.ensure_future(asyncio.to_thread(self._store.fetch, self._slot, tell, cancelled))
+        try:
+            return await asyncio.shield(pull)
+        except asyncio.CancelledError:
+            cancelled.set()
+            await asyncio.wait([pull])
+            raise
+
+    async def _bring_up(self, model: ModelFiles, needs: MemoryNeeds | None) -> Running:
         """Start the engine and wait until the model answers; another port if someone was faster to take this one."""
         for attempt in range(1, PORT_TRIES + 1):
             placement = self._placement()
-            process = await self._start(model, placement)
+            process = await self._start(model, placement, needs)
             try:
                 await self._until_ready(process, _endpoint(placement))
                 return Running(process, _endpoint(placement))
@@ -165,11 +207,11 @@ class Engine:
                 raise
         raise AssertionError("unreachable")
 
-    async def _start(self, model: ModelFiles, placement: Placement) -> EngineProcess:
+    async def _start(self, model: ModelFiles, placement: Placement, needs: MemoryNeeds | None) -> EngineProcess:
         command = self._provider.start_cmd(self._slot, model, placement)
         env = self._provider.build_env(self._slot, model, placement)
         log = EngineLog(log_file(self._settings.logs_dir, self._slot.name, self._rank), (placement.token,))
-        self._report(LoadReport(SlotState.STARTING))
+        self._report(LoadReport(SlotState.STARTING, needs=needs))
         return await EngineProcess.start(command, env, log)
 
     def _placement(self) -> Placement:
@@ -187,25 +229,33 @@ class Engine:
 
     async def _until_ready(self, process: EngineProcess, endpoint: Endpoint) -> None:
         """Four exits: ready, the process died, the load's deadline, or the load was cancelled."""
-        poll_s, shown = FIRST_POLL_S, Health(HealthState.STARTING)
+        poll_s, shown = FIRST_POLL_S, LoadReport(SlotState.STARTING)
         died = asyncio.ensure_future(process.wait())
         try:
             while True:
                 health = await self._provider.health(endpoint)
                 if died.done():
                     raise self._exited(process, died.result())
-                if health.state is HealthState.READY:
-                    return
-                if health.state is HealthState.WARMING and health != shown:
-                    self._report(LoadReport(SlotState.WARMING, progress=health.progress))
-                    shown = health
                 if health.state is HealthState.DEAD:
                     detail = health.detail or "its health check failed"
                     raise LoadFailed(self._slot.name, "engine_unhealthy", detail, process.log.tail(REASON_LINES))
+                if health.state in (HealthState.WARMING, HealthState.READY):
+                    shown = self._show_warming(health.progress, process, shown)
+                if health.state is HealthState.READY:
+                    return
                 await asyncio.wait([died], timeout=poll_s)
                 poll_s = min(poll_s * 1.5, SLOWEST_POLL_S)
         finally:
             died.cancel()
+
+    def _show_warming(self, fraction: float | None, process: EngineProcess, shown: LoadReport) -> LoadReport:
+        """What is shown now. Every load passes through warming, also one that is quicker than the polls."""
+        if fraction is None:
+            fraction = self._provider.load_progress(process.log.recent())
+        report = LoadReport(SlotState.WARMING, progress=None if fraction is None else Progress(fraction))
+        if report != shown:
+            self._report(report)
+        return report
 
     def _exited(self, process: EngineProcess, code: int) -> LoadFailed:
         detail = f"its engine {how_it_ended(code)} while loading: {process.log.reason()}"
@@ -215,9 +265,18 @@ class Engine:
         code = await running.process.wait()
         if self._stopped:
             return
-        error = EngineDied(self._slot.name, f"it {how_it_ended(code)}", running.process.log.tail(REASON_LINES))
+        lines = running.process.log.tail(REASON_LINES)
+        error = EngineDied(self._slot.name, f"it {how_it_ended(code)}", lines)
         self._load = None
-        self._report(LoadReport(SlotState.ERROR, error=error))
+        now = time.monotonic()
+        self._deaths.append(now)
+        if len(self._deaths) == CRASHES and now - self._deaths[0] <= CRASH_WINDOW_S:
+            detail = (
+                f"its engine died {CRASHES} times within {CRASH_WINDOW_S:g} s; the last time it {how_it_ended(code)}"
+            )
+            self._give_up(LoadFailed(self._slot.name, "engine_crash_loop", detail, lines))
+        else:
+            self._report(LoadReport(SlotState.ERROR, error=error))
         _lose(running, error)
         await running.process.stop()
 

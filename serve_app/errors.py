@@ -4,13 +4,17 @@
     +-- BadRequest               400, 401, 404, 405, 413, 415: the client can mend it
     +-- LoadFailed               503: the slot's engine did not come up, and why
     +-- SlotUnplaceable          503: no node has what the slot claims
+    +-- NoRoom                   503: what the slot claims is taken by slots that never give way
+    +-- StillLoading             503: the slot has not loaded within the time that a request waits
+    +-- QueueFull                429: too many requests wait for the slot
+    +-- RequestTimeout           504: the request took longer than its slot allows
     +-- EngineDied               502: the engine went away under the request
 
 Every argument goes to `super().__init__`, so that each survives pickling between Ray processes.
 Envelope: https://platform.openai.com/docs/guides/error-codes; Anthropic's: https://docs.anthropic.com/en/api/errors
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import JsonValue
 
@@ -48,6 +52,8 @@ class ServingError(Exception):
     code: str | None = None
     param: str | None = None
     retry_after_s: float | None = None
+    extra: JsonObject = {}
+    """What the answer holds beside the error."""
 
     @property
     def message(self) -> str:
@@ -79,17 +85,76 @@ class LoadFailed(ServingError):
     def __str__(self) -> str:
         return f"Slot '{self.slot}' could not be loaded: {self.detail}"
 
+    def after(self, seconds: float) -> "LoadFailed":
+        """The same, to be tried again after so many seconds."""
+        return LoadFailed(self.slot, self.cause, self.detail, self.last_lines, max(1.0, seconds))
+
 
 class SlotUnplaceable(ServingError):
     status = 503
     code = "no_node_for_slot"
 
-    def __init__(self, slot: str, advice: str) -> None:
-        super().__init__(slot, advice)
-        self.slot, self.advice = slot, advice
+    def __init__(self, slot: str, detail: str) -> None:
+        super().__init__(slot, detail)
+        self.slot, self.detail = slot, detail
 
     def __str__(self) -> str:
-        return f"Slot '{self.slot}' fits on no node: {self.advice}"
+        return f"Slot '{self.slot}' fits on no node: {self.detail}"
+
+
+class NoRoom(ServingError):
+    status = 503
+    code = "no_room"
+    retry_after_s = 30.0
+
+    def __init__(self, slot: str, reason: str) -> None:
+        super().__init__(slot, reason)
+        self.slot, self.reason = slot, reason
+
+    def __str__(self) -> str:
+        return f"Slot '{self.slot}' cannot be loaded now: {self.reason}. Unpin a slot that is in its way."
+
+
+class StillLoading(ServingError):
+    """`loading` is the object that tells how far it has come."""
+
+    status = 503
+    code = "model_loading"
+
+    def __init__(self, slot: str, loading: JsonObject, waited_s: float, retry_after_s: float) -> None:
+        super().__init__(slot, loading, waited_s, retry_after_s)
+        self.slot, self.waited_s, self.retry_after_s = slot, waited_s, retry_after_s
+        self.extra = {"loading": loading}
+
+    def __str__(self) -> str:
+        return (
+            f"Slot '{self.slot}' has not loaded within load_wait_s ({self.waited_s:g} s). Its load goes on; try again."
+        )
+
+
+class QueueFull(ServingError):
+    status = 429
+    code = "queue_full"
+    retry_after_s = 2.0
+
+    def __init__(self, slot: str, limit: int) -> None:
+        super().__init__(slot, limit)
+        self.slot, self.limit = slot, limit
+
+    def __str__(self) -> str:
+        return f"{self.limit} requests wait for slot '{self.slot}', which is its max_queued; try again later."
+
+
+class RequestTimeout(ServingError):
+    status = 504
+    code = "request_timeout"
+
+    def __init__(self, slot: str, limit_s: float) -> None:
+        super().__init__(slot, limit_s)
+        self.slot, self.limit_s = slot, limit_s
+
+    def __str__(self) -> str:
+        return f"The request took longer than slot '{self.slot}' allows (request_timeout_s: {self.limit_s:g} s)."
 
 
 class EngineDied(ServingError):
@@ -114,13 +179,15 @@ class Answer:
     code: str | None = None
     param: str | None = None
     retry_after_s: float | None = None
+    extra: JsonObject = field(default_factory=dict)
 
     def openai(self) -> JsonObject:
-        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+        error: JsonObject = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
+        return {"error": error, **self.extra}
 
     def anthropic(self) -> JsonObject:
         kind = ANTHROPIC_TYPE_OF_STATUS.get(self.status, "api_error")
-        return {"type": "error", "error": {"type": kind, "message": self.message}}
+        return {"type": "error", "error": {"type": kind, "message": self.message}, **self.extra}
 
 
 def type_of(status: int) -> str:
@@ -136,7 +203,13 @@ def answer_for(error: BaseException) -> Answer:
             return Answer(400, error.message, type_of(400), error.code, error.param)
         case ServingError():
             return Answer(
-                error.status, error.message, type_of(error.status), error.code, error.param, error.retry_after_s
+                error.status,
+                error.message,
+                type_of(error.status),
+                error.code,
+                error.param,
+                error.retry_after_s,
+                error.extra,
             )
         case ProviderError():
             return Answer(503, str(error), type_of(503), "engine_misconfigured")

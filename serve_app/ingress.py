@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,28 +13,27 @@ import ray
 from ray import serve
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from providers.devices import Device
 from providers.spec import SlotSpec
 from serve_app.admin import Admin
-from serve_app.board import Traffic
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
+from serve_app.feed import Feed, View
 from serve_app.leases import LeasePool
 from serve_app.logs import log_to
-from serve_app.nodes import NodeView
 from serve_app.paths import GET_PATHS, POST_PATHS
-from serve_app.placement import advice_if_unplaceable, claim_of
+from serve_app.patience import Patience
+from serve_app.refusal import refusal
 from serve_app.relay import Relay
 from serve_app.replica_watch import watch_replicas
 from serve_app.security import Door, load_keys
 from serve_app.settings import load_settings
 from serve_app.slot import rank_of
+from serve_app.slots_api import BoardHandle, SlotsApi
+from serve_app.traffic import TrafficReporter
 
-SWEEP_S = 0.25
-TELL_ALL_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 ENGINE_KEEPALIVE_S = 3.0
 """Below the 5 s after which llama.cpp's HTTP server closes an idle connection, so that we never send into a close."""
@@ -43,16 +42,12 @@ ENGINE_KEEPALIVE_S = 3.0
 class IngressDeployment:
     """Serve calls `__serve_build_asgi_app__` for the application. Everything else lives as long as that."""
 
-    def __init__(
-        self, args: Mapping[str, Any], devices: Mapping[str, str], board: Any, handles: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, args: Mapping[str, Any], board: Any, handles: Mapping[str, Any]) -> None:
         self._config = parse_config(args)
-        self._devices = {name: Device(device) for name, device in devices.items()}
         self._board, self._handles = board, handles
         context = serve.get_replica_context()
         self._id = context.replica_id.unique_id
         log_to(load_settings().logs_dir, f"ingress-{rank_of(context)}")
-        self._nodes = NodeView()
         if not self._config.ingress.access_log:
             logging.getLogger("hal0.access").setLevel(logging.WARNING)
 
@@ -64,11 +59,14 @@ class IngressDeployment:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[list[BaseRoute]]:
         """Everything that lives on the event loop of the requests."""
-        pools = {slot.name: self._pool(slot) for slot in self._config.slots}
+        reporter = TrafficReporter(lambda report: self._board.traffic.remote(self._id, report))
+        pools = {slot.name: self._pool(slot, reporter.wake) for slot in self._config.slots}
+        board = BoardHandle(self._board)
+        feed = Feed(board.events_after, lambda view: _heed(view, pools))
         stop_watching = self._watch(pools)
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=ENGINE_KEEPALIVE_S)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-        upkeep = asyncio.create_task(self._upkeep(pools))
+        tasks = [asyncio.create_task(reporter.run(pools)), asyncio.create_task(feed.run())]
         async with aiohttp.ClientSession(
             connector=connector,
             timeout=timeout,
@@ -77,36 +75,47 @@ class IngressDeployment:
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
         ) as http:
             try:
-                yield self._routes(pools, http)
+                patience = Patience(self._config.ingress.keep_alive_s, feed.view, board.want)
+                yield [*self._relays(pools, http, patience), *self._own_routes(board)]
             finally:
-                upkeep.cancel()
+                for task in tasks:
+                    task.cancel()
                 for stop in stop_watching:
                     stop()
                 await asyncio.gather(*(pool.close() for pool in pools.values()))
 
-    def _routes(self, pools: dict[str, LeasePool], http: aiohttp.ClientSession) -> list[BaseRoute]:
+    def _relays(
+        self, pools: dict[str, LeasePool], http: aiohttp.ClientSession, patience: Patience
+    ) -> Iterator[BaseRoute]:
         directory = SlotDirectory(self._config.slots)
         limit = int(self._config.ingress.max_body_mib * 2**20)
-        admin = Admin(self._board.records.remote, int(time.time()))
-        relays = [(path, op, "POST") for path, op in POST_PATHS.items()]
-        relays += [(path, op, "GET") for path, op in GET_PATHS.items()]
+        for paths, verb in ((POST_PATHS, "POST"), (GET_PATHS, "GET")):
+            for path, operation in paths.items():
+                yield Route(path, Relay(operation, directory, pools, http, limit, patience), methods=[verb])
+
+    def _own_routes(self, board: BoardHandle) -> list[BaseRoute]:
+        admin = Admin(board.records, int(time.time()))
+        names = tuple(slot.name for slot in self._config.slots)
+        slots = SlotsApi(board, names, load_settings().logs_dir)
         return [
-            *(Route(path, Relay(op, directory, pools, http, limit), methods=[verb]) for path, op, verb in relays),
             Route("/v1/models", admin.models),
             Route("/models", admin.models),
             Route("/v1/models/{name:path}", admin.model),
             Route("/health", admin.health),
             Route("/v1/health", admin.health),
-            Route("/api/slots", admin.slots),
-            Route("/api/slots/{name}", admin.slot),
+            Route("/api/slots", slots.slots),
+            Route("/api/slots/events", AsgiEndpoint(slots.events), methods=["GET"]),
+            Route("/api/slots/{name}", slots.slot),
+            Route("/api/slots/{name}/logs", AsgiEndpoint(slots.logs), methods=["GET"]),
+            Route("/api/slots/{name}/load", slots.load, methods=["POST"]),
+            Route("/api/slots/{name}/unload", slots.unload, methods=["POST"]),
+            Route("/api/slots/{name}/pin", slots.pin, methods=["POST"]),
+            Route("/api/slots/{name}/unpin", slots.unpin, methods=["POST"]),
         ]
 
-    def _pool(self, slot: SlotSpec) -> LeasePool:
+    def _pool(self, slot: SlotSpec, changed: Callable[[], None]) -> LeasePool:
         handle = self._handles[slot.name].options(stream=True)
-        return LeasePool(slot, lambda: handle.lease.remote(self._id), self._advice)
-
-    async def _advice(self, slot: SlotSpec) -> str | None:
-        return advice_if_unplaceable(claim_of(slot, self._devices[slot.name]), await self._nodes.nodes())
+        return LeasePool(slot, lambda: handle.lease.remote(self._id), changed)
 
     def _watch(self, pools: Mapping[str, LeasePool]) -> list[Callable[[], None]]:
         """Serve's router runs on a thread of its own; the pools live on this loop."""
@@ -121,23 +130,22 @@ class IngressDeployment:
 
         return [watch_replicas(name, listener(pool)) for name, pool in pools.items()]
 
-    async def _upkeep(self, pools: Mapping[str, LeasePool]) -> None:
-        """Give back unused leases; tell the board what has changed, and everything now and then."""
-        reported: dict[str, Traffic] = {}
-        told_all = time.monotonic()
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            now = time.monotonic()
-            for pool in pools.values():
-                pool.sweep(now)
-            if now - told_all >= TELL_ALL_S:
-                reported, told_all = {}, now
-            traffic = {name: pool.traffic for name, pool in pools.items()}
-            changed = {name: report for name, report in traffic.items() if reported.get(name) != report}
-            if changed:
-                with contextlib.suppress(Exception):
-                    await self._board.traffic.remote(self._id, changed)
-                    reported |= changed
+
+def _heed(view: View, pools: Mapping[str, LeasePool]) -> None:
+    """What an event of the board means for the requests of its slot."""
+    pool = pools[view["name"]]
+    pool.hold(view["yielding"])
+    pool.refuse(lambda: refusal(view, time.time()))
+
+
+class AsgiEndpoint:
+    """Starlette takes a function for one of its own endpoints, and an object for an ASGI application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
 
 class _Application:

@@ -1,8 +1,8 @@
 """Leases: an ingress's standing permission to send requests straight to a slot's engine.
 
-One lease is one long-lived streaming call to a replica of the slot. Serve sees an ongoing request, which wakes the slot
-and keeps it; requests themselves never pass through Serve. A lease that has been unused for the slot's linger time is
-given back, and then the slot may be unloaded.
+One lease is one long-lived streaming call to a replica of the slot. Asking for the first one is what wakes a slot;
+requests themselves never pass through Serve. A lease is held until its replica stops: it costs nothing, and whether
+anybody uses the slot the board learns from the traffic.
 """
 
 import asyncio
@@ -10,18 +10,22 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from providers.base import Endpoint
 from providers.spec import SlotSpec
-from serve_app.board import Traffic
-from serve_app.errors import EngineDied, LoadFailed, ServingError, SlotUnplaceable
-from serve_app.slot import Granted, linger_s
+from serve_app.errors import EngineDied, LoadFailed, QueueFull, ServingError
+from serve_app.granted import Granted
+from serve_app.line import Line
+from serve_app.news import Traffic
 
 logger = logging.getLogger("hal0.leases")
 
-PLACEMENT_CHECK_S = 0.5
+OPENING_TRIES = 2
+"""A replica that was killed while it loaded is replaced once before those who wait are told."""
+GROW_AGAIN_S = 5.0
+"""After a further replica could not be had."""
 
 
 class LeaseCall(Protocol):
@@ -32,7 +36,6 @@ class LeaseCall(Protocol):
 
 
 OpenCall = Callable[[], LeaseCall]
-PlacementAdvice = Callable[[SlotSpec], Any]
 
 
 @dataclass(slots=True, eq=False)
@@ -42,9 +45,9 @@ class Lease:
     granted: Granted
     call: LeaseCall
     in_flight: int = 0
+    light: int = 0
+    """Requests in flight that take no place in the engine."""
     revoked: bool = False
-    unused_since: float = field(default_factory=time.monotonic)
-    lost: ServingError | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -54,55 +57,110 @@ class Lease:
     def has_room(self) -> bool:
         return self.in_flight < self.granted.capacity
 
+    @property
+    def unused(self) -> bool:
+        return self.in_flight + self.light == 0
+
 
 class LeasePool:
-    """All leases that one ingress holds on one slot. Lives on one event loop."""
+    """All leases that one ingress holds on one slot, and the requests that wait for one. Lives on one event loop.
 
-    def __init__(self, slot: SlotSpec, open_call: OpenCall, advice: PlacementAdvice) -> None:
-        self._slot, self._open_call, self._advice = slot, open_call, advice
-        self._linger_s = linger_s(slot)
+    `changed` is called when the slot begins or ends to be asked for.
+    """
+
+    def __init__(self, slot: SlotSpec, open_call: OpenCall, changed: Callable[[], None] = lambda: None) -> None:
+        self._slot, self._open_call, self._changed = slot, open_call, changed
         self._leases: list[Lease] = []
+        self._line: Line[Lease] = Line()
         self._opening: asyncio.Task[Lease] | None = None
         self._followers: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Event()
-        self.queued = 0
+        self._grow_at = 0.0
+        self._refusal: Callable[[], ServingError | None] = lambda: None
+        self._held = False
         self.answered = 0
         self.last_used: float | None = None
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Lease]:
-        """A lease for one request. Waits for the slot to load where it must; raises why it cannot be loaded."""
-        lease = await self._acquire()
-        lease.in_flight += 1
+    async def use(self, priority: int | None = None, light: bool = False) -> AsyncIterator[Lease]:
+        """A lease for one request. Waits for the slot to load where it must; raises why it cannot be had."""
+        lease = self.take(light) or await self.wait(priority, light)
         try:
             yield lease
         finally:
+            self.put_back(lease, light)
+
+    def take(self, light: bool = False) -> Lease | None:
+        """A lease at once, if one can be had without waiting. Goes back by `put_back`."""
+        if self._held or (self._line and not light):
+            return None
+        lease = self._with_room(light)
+        return None if lease is None else self._taken(lease, light)
+
+    async def wait(self, priority: int | None = None, light: bool = False) -> Lease:
+        """A lease when there is one. Goes back by `put_back`."""
+        if not self.resident and (refusal := self._refusal()) is not None:
+            raise refusal
+        if len(self._line) >= self._slot.max_queued:
+            raise QueueFull(self._slot.name, self._slot.max_queued)
+        waiter = self._line.join(self._slot.priority if priority is None else priority, light)
+        self._serve_the_line()
+        self._changed()
+        try:
+            return await waiter.granted
+        except asyncio.CancelledError:
+            if waiter.granted.done() and not waiter.granted.cancelled() and waiter.granted.exception() is None:
+                self.put_back(waiter.granted.result(), light)
+            raise
+        finally:
+            self._line.leave(waiter)
+            self._stop_opening_for_nobody()
+            self._changed()
+
+    def put_back(self, lease: Lease, light: bool = False) -> None:
+        if light:
+            lease.light -= 1
+        else:
             lease.in_flight -= 1
             self.answered += 1
             self.last_used = time.time()
-            lease.unused_since = time.monotonic()
-            self._room.set()
-            if lease.in_flight == 0 and (lease.revoked or self._linger_s == 0):
-                self._give_back(lease)
+        if lease.revoked and lease.unused:
+            self._give_back(lease)
+        if self._line:
+            self._serve_the_line()
+        if lease.unused:
+            self._changed()
+
+    @property
+    def resident(self) -> bool:
+        """Whether an engine answers: a request that waits then does so for its turn, not for a load."""
+        return any(not lease.revoked for lease in self._leases)
 
     @property
     def traffic(self) -> Traffic:
-        in_flight = sum(lease.in_flight for lease in self._leases)
-        return Traffic(in_flight, self.queued, self.answered, self.last_used)
+        in_flight = sum(lease.in_flight + lease.light for lease in self._leases)
+        return Traffic(in_flight, len(self._line), self.answered, self.last_used, self._line.since, self._line.priority)
 
-    def sweep(self, now: float) -> None:
-        """Give back what has not been used for the linger time."""
-        for lease in tuple(self._leases):
-            if lease.in_flight == 0 and now - lease.unused_since >= self._linger_s:
-                self._give_back(lease)
+    def hold(self, held: bool) -> None:
+        """While held, requests wait for the slot's next turn: it is about to give way."""
+        self._held = held
+        if not held:
+            self._serve_the_line()
+
+    def refuse(self, refusal: Callable[[], ServingError | None]) -> None:
+        """What requests are told as long as no engine answers; None: nothing, they wait."""
+        self._refusal = refusal
+        if not self.resident and (error := refusal()) is not None:
+            self._line.refuse_all(error)
+            self._stop_opening_for_nobody()
 
     def replicas_changed(self, running: frozenset[str]) -> None:
         """Stop using leases on replicas that Serve is stopping; give them back when their requests are done."""
         for lease in tuple(self._leases):
             if lease.granted.replica not in running:
                 lease.revoked = True
-                if lease.in_flight == 0:
+                if lease.unused:
                     self._give_back(lease)
+        self._serve_the_line()
 
     async def close(self) -> None:
         if self._opening is not None:
@@ -111,73 +169,67 @@ class LeasePool:
         for lease in tuple(self._leases):
             self._give_back(lease)
 
-    async def _acquire(self) -> Lease:
-        """A lease with room at once; else a new one, or room on an old one, whichever comes first."""
-        lease = self._least_used()
-        if lease is not None and (lease.has_room or self._at_ceiling):
-            return lease
-        self.queued += 1
-        try:
-            while lease is not None and not (lease.has_room or self._at_ceiling):
-                more = await self._new_lease_or_room()
-                lease = self._least_used()
-                if not more:
-                    break
-            return lease if lease is not None else await asyncio.shield(self._start_opening())
-        finally:
-            self.queued -= 1
-
-    def _least_used(self) -> Lease | None:
-        usable = [lease for lease in self._leases if not lease.revoked]
+    def _with_room(self, light: bool) -> Lease | None:
+        usable = [lease for lease in self._leases if not lease.revoked and (light or lease.has_room)]
         return min(usable, key=lambda one: one.in_flight) if usable else None
 
-    @property
-    def _at_ceiling(self) -> bool:
-        return len(self._leases) >= self._slot.max_replicas
+    @staticmethod
+    def _taken(lease: Lease, light: bool) -> Lease:
+        if light:
+            lease.light += 1
+        else:
+            lease.in_flight += 1
+        return lease
 
-    async def _new_lease_or_room(self) -> bool:
-        """False if a further replica cannot be had; that is no reason to fail, since the old ones still answer."""
-        self._room.clear()
-        room = asyncio.create_task(self._room.wait())
-        opening = self._start_opening()
-        ends: list[asyncio.Task[Any]] = [opening, room]
-        try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            room.cancel()
-        return not opening.done() or (not opening.cancelled() and opening.exception() is None)
-
-    def _start_opening(self) -> "asyncio.Task[Lease]":
-        if self._opening is None:
+    def _serve_the_line(self) -> None:
+        """Give out what there is; ask for more if that is not enough."""
+        while not self._held and (waiter := self._line.head()) is not None:
+            lease = self._with_room(waiter.light)
+            if lease is None:
+                break
+            self._line.grant(waiter, self._taken(lease, waiter.light))
+        if self._line and self._opening is None and self._may_open:
             self._opening = asyncio.create_task(self._open())
             self._opening.add_done_callback(self._opened)
-        return self._opening
+
+    @property
+    def _may_open(self) -> bool:
+        usable = sum(not lease.revoked for lease in self._leases)
+        return usable == 0 or (usable < self._slot.max_replicas and time.monotonic() >= self._grow_at)
+
+    def _stop_opening_for_nobody(self) -> None:
+        if self._opening is not None and not self._line:
+            self._opening.cancel()
 
     def _opened(self, task: "asyncio.Task[Lease]") -> None:
         self._opening = None
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.info("slot %s gave no lease: %s", self._slot.name, error)
+            self._grow_at = time.monotonic() + GROW_AGAIN_S
+            if not self.resident and isinstance(error, Exception):
+                self._line.refuse_all(error)
+        self._serve_the_line()
 
     async def _open(self) -> Lease:
-        """One call to the slot; its first item is the lease. Gives up at once on a slot that fits on no node."""
-        call = self._open_call()
-        items = call.__aiter__()
-        first = asyncio.ensure_future(anext(items))
-        try:
-            while not (await asyncio.wait([first], timeout=PLACEMENT_CHECK_S))[0]:
-                if advice := await self._advice(self._slot):
-                    raise SlotUnplaceable(self._slot.name, advice)
-            granted = first.result()
-        except BaseException as error:
-            first.cancel()
-            call.cancel()
-            raise self._in_our_terms(error) from error
-        lease = Lease(granted, call)
-        self._leases.append(lease)
-        follower = asyncio.create_task(self._follow(lease, items))
-        self._followers.add(follower)
-        follower.add_done_callback(self._followers.discard)
-        return lease
+        """One call to the slot; its first item is the lease."""
+        for tries_left in reversed(range(OPENING_TRIES)):
+            call = self._open_call()
+            items = call.__aiter__()
+            try:
+                granted = await anext(items)
+            except BaseException as error:
+                call.cancel()
+                ours = self._in_our_terms(error)
+                if isinstance(ours, EngineDied) and tries_left:
+                    continue
+                raise ours from error
+            lease = Lease(granted, call)
+            self._leases.append(lease)
+            follower = asyncio.create_task(self._follow(lease, items))
+            self._followers.add(follower)
+            follower.add_done_callback(self._followers.discard)
+            return lease
+        raise AssertionError("unreachable")
 
     async def _follow(self, lease: Lease, items: AsyncIterator[Granted]) -> None:
         """Until the lease ends. It ends with an exception: ours for giving it back, or the slot's for losing it."""
@@ -185,10 +237,11 @@ class LeasePool:
             async for _ in items:
                 pass
         except Exception as error:
-            lease.lost = self._in_our_terms(error)  # type: ignore[assignment]
+            logger.info("slot %s: a lease ended: %s", self._slot.name, self._in_our_terms(error))
         lease.revoked = True
         if lease in self._leases:
             self._leases.remove(lease)
+        self._serve_the_line()
 
     def _in_our_terms(self, error: BaseException) -> BaseException:
         """A Serve or Ray error as one that a client understands."""

@@ -22,6 +22,10 @@ class Mailbox(Generic[Item]):
     def post(self, item: Item) -> None:
         self._queue.put_nowait(item)
 
+    async def flush(self) -> None:
+        """Until everything posted so far is sent."""
+        await self._queue.join()
+
     async def _run(self) -> None:
         while True:
             item = await self._queue.get()
@@ -35,6 +39,6 @@ class Mailbox(Generic[Item]):
     async def close(self, timeout_s: float = 1.0) -> None:
         """Send what is waiting, but not for longer than `timeout_s`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), timeout_s)
+            await asyncio.wait_for(self.flush(), timeout_s)
         self._task.cancel()
         await asyncio.wait([self._task])

@@ -1,31 +1,18 @@
 """The cluster's nodes as Ray knows them."""
 
-import asyncio
-import time
+from collections.abc import Mapping
 
 import ray
 
+from serve_app.fleet import NodeSeen
 from serve_app.placement import NodeResources
 
-FRESH_S = 2.0
+
+def alive_nodes() -> dict[str, NodeSeen]:
+    """The living nodes by id, with what each declares. Asks Ray's control store: milliseconds, blocking."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: NodeSeen(node["Resources"]) for node in nodes if node["Alive"]}
 
 
-def alive_nodes() -> list[NodeResources]:
-    """The resources that each living node declares. Asks Ray's control store: milliseconds, blocking."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-
-
-class NodeView:
-    """The nodes, asked for at most every two seconds."""
-
-    def __init__(self) -> None:
-        self._nodes: list[NodeResources] = []
-        self._asked = -FRESH_S
-        self._lock = asyncio.Lock()
-
-    async def nodes(self) -> list[NodeResources]:
-        async with self._lock:
-            if time.monotonic() - self._asked >= FRESH_S:
-                self._nodes = await asyncio.to_thread(alive_nodes)
-                self._asked = time.monotonic()
-        return self._nodes
+def declared(nodes: Mapping[str, NodeSeen]) -> list[NodeResources]:
+    return [node.total for node in nodes.values()]

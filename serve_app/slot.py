@@ -1,39 +1,31 @@
-"""The slot's Serve deployment: it owns the engine, and counts as busy as long as somebody holds a lease on it."""
+"""The slot's Serve deployment: it owns the engine, and grants leases on it."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray import serve
 
-from providers.base import Endpoint
 from providers.devices import Device
 from providers.registry import provider
-from serve_app.autoscaling import QUIET_METRIC
-from serve_app.board import ReplicaNews, error_record
 from serve_app.config import parse_slot
 from serve_app.engine import Engine, LoadReport, Running
+from serve_app.engine_memory import available_bytes
 from serve_app.errors import LoadFailed
-from serve_app.lifecycle import LOADING, SlotState
+from serve_app.granted import Granted
+from serve_app.lifecycle import SlotState
 from serve_app.liveness import gone_among
 from serve_app.mailbox import Mailbox
+from serve_app.news import ReplicaNews, error_record
+from serve_app.orders import Order
 from serve_app.settings import load_settings
 
-IN_USE_S = 0.0
-UPKEEP_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The first item of a lease: where to send requests."""
-
-    replica: str
-    endpoint: Endpoint
-    capacity: int
+UPKEEP_S = 2.0
+ORDER_WAIT_S = 10.0
+ANSWER_WAIT_S = 2.0
 
 
 class SlotDeployment:
@@ -45,12 +37,12 @@ class SlotDeployment:
         self._replica = context.replica_id.unique_id
         self._node = ray.get_runtime_context().get_node_id()
         self._device = Device(device)
+        self._board = board
         self._holders: dict[asyncio.Event, str] = {}
-        self._quiet_since = time.monotonic()
         self._news_count = 0
         self._last_report: LoadReport | None = None
         self._mailbox: Mailbox[ReplicaNews] = Mailbox(board.hear.remote)
-        self._upkeep = asyncio.create_task(self._keep_up())
+        self._tasks = [asyncio.create_task(job()) for job in (self._keep_up, self._obey)]
         self._engine = Engine(
             provider(self._slot.provider),
             self._slot,
@@ -70,12 +62,26 @@ class SlotDeployment:
         released = asyncio.Event()
         self._holders[released] = holder
         try:
-            running = await self._engine.ensure_ready()
+            running = await self._ready()
             yield Granted(self._replica, running.endpoint, self._slot.parallel_requests)
             await self._until_released_or_lost(released, running)
         finally:
             del self._holders[released]
-            self._quiet_since = time.monotonic()
+
+    async def _ready(self) -> Running:
+        try:
+            return await self._engine.ensure_ready()
+        except LoadFailed as failure:
+            raise await self._dated(failure) from failure
+
+    async def _dated(self, failure: LoadFailed) -> LoadFailed:
+        """The failure with the time of the next try, which the board knows once it has heard of it."""
+        next_try: float | None = None
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(ANSWER_WAIT_S):
+                await self._mailbox.flush()
+                next_try = await self._board.next_try.remote(self._slot.name)
+        return failure if next_try is None else failure.after(next_try - time.time())
 
     async def _until_released_or_lost(self, released: asyncio.Event, running: Running) -> None:
         release = asyncio.create_task(released.wait())
@@ -87,40 +93,41 @@ class SlotDeployment:
         if running.lost.done():
             raise running.lost.result()
 
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Quiet seconds: nobody held a lease, nor was the engine loading. An ingress gives a lease back only after
-        `idle_after_s` without a request, so that time counts, too."""
-        if self._holders or self._loading:
-            self._quiet_since = time.monotonic()
-            return {QUIET_METRIC: IN_USE_S}
-        return {QUIET_METRIC: time.monotonic() - self._quiet_since + linger_s(self._slot)}
-
-    @property
-    def _loading(self) -> bool:
-        report = self._last_report
-        return report is None or report.state in LOADING
-
     async def __del__(self) -> None:
-        self._upkeep.cancel()
-        self._tell(LoadReport(SlotState.UNLOADING))
+        for task in self._tasks:
+            task.cancel()
+        if not self._engine.gave_up:
+            self._tell(LoadReport(SlotState.UNLOADING))
         await self._engine.stop()
         self._tell(LoadReport(SlotState.OFFLINE))
         await self._mailbox.close()
 
     async def _keep_up(self) -> None:
-        """Release the leases of ingresses that were killed; load again what must always be there; tell a board that
-        was restarted what it has missed."""
+        """Release the leases of ingresses that were killed; tell a board that was restarted what it has missed, and
+        how much memory this node has."""
         while True:
             await asyncio.sleep(UPKEEP_S)
             gone = await gone_among(frozenset(self._holders.values()))
             for released, holder in self._holders.items():
                 if holder in gone:
                     released.set()
-            if self._slot.replica_floor:
-                with contextlib.suppress(LoadFailed):  # it is cooling down, and will be tried again
-                    self._engine.start_loading()
             if self._last_report is not None:
                 self._tell(self._last_report)
+
+    async def _obey(self) -> None:
+        """Do what the board says."""
+        while True:
+            try:
+                order = await self._board.await_order.remote(self._replica, ORDER_WAIT_S)
+            except Exception:
+                await asyncio.sleep(UPKEEP_S)  # the board is being restarted
+                continue
+            if order is Order.ABORT:
+                self._tell(LoadReport(SlotState.UNLOADING))
+                await self._engine.abort("it was unloaded")
+            elif order is Order.RELOAD:
+                with contextlib.suppress(LoadFailed):
+                    self._engine.start_loading()
 
     def _tell(self, report: LoadReport) -> None:
         self._last_report = report
@@ -133,28 +140,30 @@ class SlotDeployment:
                 state=report.state,
                 node=self._node,
                 device=self._device.value,
-                progress=report.progress,
+                progress=None if report.progress is None else report.progress.shown(),
                 load_seconds=report.load_seconds,
-                error=shown_error(report),
+                error=None if report.error is None else error_record(report.error, report.error.last_lines),
+                gave_up=report.gave_up,
+                estimated=None if report.needs is None else shown_needs(report.needs),
+                measured_bytes=report.measured_bytes,
+                available_bytes=available_bytes(),
             )
         )
+
+
+def shown_needs(needs: Any) -> dict[str, Any]:
+    """`MemoryNeeds` as a slot's record shows it."""
+    return {
+        "weights_bytes": needs.weights_bytes,
+        "cache_bytes": needs.cache_bytes,
+        "total_bytes": needs.total_bytes,
+        "on_device": needs.on_device,
+    }
 
 
 def rank_of(context: Any) -> int:
     """A replica's number among its deployment's, which names its log files. `context` is Serve's replica context."""
     return int(context.rank.rank) if context.rank is not None else 0
-
-
-def linger_s(slot: Any) -> float:
-    """How long an ingress keeps a lease that it does not use."""
-    idle_after_s = float(slot.idle_after_s)
-    return idle_after_s if slot.unload_after_s is None else min(idle_after_s, float(slot.unload_after_s))
-
-
-def shown_error(report: LoadReport) -> dict[str, Any] | None:
-    if report.error is None:
-        return None
-    return error_record(report.error, report.error.last_lines, report.next_try)
 
 
 def assigned_accelerators(device: Device) -> tuple[str, ...]:

@@ -1,0 +1,39 @@
+"""What the board has replicas do. Serve cannot call each replica of a deployment, so each asks for its orders."""
+
+import asyncio
+from enum import StrEnum
+
+
+class Order(StrEnum):
+    ABORT = "abort"  # stop the load or the engine now
+    RELOAD = "reload"  # the engine died: start it anew without waiting for a request
+
+
+class OrderBook:
+    """One queue for each replica that asks. An order that waits already is not given twice."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, asyncio.Queue[Order]] = {}
+        self._given: dict[str, set[Order]] = {}
+
+    def give(self, replica: str, order: Order) -> None:
+        given = self._given.setdefault(replica, set())
+        if order not in given:
+            given.add(order)
+            self._queue(replica).put_nowait(order)
+
+    async def next_for(self, replica: str, wait_s: float) -> Order | None:
+        """None if there is none within `wait_s`."""
+        try:
+            order = await asyncio.wait_for(self._queue(replica).get(), wait_s)
+        except TimeoutError:
+            return None
+        self._given.get(replica, set()).discard(order)
+        return order
+
+    def forget(self, replica: str) -> None:
+        self._waiting.pop(replica, None)
+        self._given.pop(replica, None)
+
+    def _queue(self, replica: str) -> "asyncio.Queue[Order]":
+        return self._waiting.setdefault(replica, asyncio.Queue())

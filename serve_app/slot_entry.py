@@ -1,0 +1,176 @@
+"""All that is known of one slot, and the state, the record and the sighting that follow from it."""
+
+from dataclasses import dataclass, field
+
+from providers.spec import SlotSpec
+from serve_app.cooldown import Cooldown
+from serve_app.fleet import Phase, ReplicaSeen, SlotSeen
+from serve_app.lifecycle import LOADING, RESIDENT, SlotState
+from serve_app.news import JsonRecord, ReplicaNews, Traffic
+from serve_app.placement import GIB, Claim
+
+MOST_ADVANCED = (
+    SlotState.READY,
+    SlotState.WARMING,
+    SlotState.STARTING,
+    SlotState.PULLING,
+    SlotState.UNLOADING,
+    SlotState.ERROR,
+)
+
+
+@dataclass(slots=True)
+class SlotEntry:
+    """Times are Unix seconds."""
+
+    spec: SlotSpec
+    device: str
+    claim: Claim
+    since: float
+    state: SlotState = SlotState.OFFLINE
+    pinned: bool = False
+    wanted: bool = False
+    """Somebody asked for it to be loaded, without a request."""
+    unwanted_since: float | None = None
+    """Somebody asked for it to be unloaded; None once it is."""
+    failed: bool = False
+    """Its last load failed; shown until the next one begins."""
+    unplaceable: JsonRecord | None = None
+    """The error of a slot that fits on no node."""
+    waiting: JsonRecord | None = None
+    """Why it has no place yet."""
+    yielding: bool = False
+    """Its turn is over: what comes now waits for the next one."""
+    news: dict[str, ReplicaNews] = field(default_factory=dict)
+    traffic: dict[str, Traffic] = field(default_factory=dict)
+    cooldown: Cooldown = field(default_factory=Cooldown)
+    loaded_at: float | None = None
+    last_used: float | None = None
+    last_error: JsonRecord | None = None
+    load_seconds: float | None = None
+    estimated: JsonRecord | None = None
+    measured_bytes: int | None = None
+
+    @property
+    def in_flight(self) -> int:
+        return sum(traffic.in_flight for traffic in self.traffic.values())
+
+    @property
+    def queued(self) -> int:
+        return sum(traffic.queued for traffic in self.traffic.values())
+
+    @property
+    def queued_since(self) -> float | None:
+        return min((t.queued_since for t in self.traffic.values() if t.queued_since is not None), default=None)
+
+    @property
+    def priority(self) -> int:
+        return max((t.priority for t in self.traffic.values() if t.priority is not None), default=self.spec.priority)
+
+    @property
+    def progress(self) -> JsonRecord | None:
+        loads = (n.progress for n in self.news.values() if n.state in LOADING and n.progress is not None)
+        return next(loads, None) if self.state in LOADING else None
+
+    @property
+    def quiet_since(self) -> float:
+        return max(self.loaded_at or 0.0, self.last_used or 0.0)
+
+
+def derived_state(entry: SlotEntry, now: float) -> SlotState:
+    """The slot's state from its replicas' and its traffic: that of the replica that has come furthest."""
+    states = {SlotState.ERROR if news.gave_up else news.state for news in entry.news.values()}
+    alone = SlotState.ERROR if entry.unplaceable or entry.failed else SlotState.OFFLINE
+    best = next((state for state in MOST_ADVANCED if state in states), alone)
+    if entry.unwanted_since is not None and (best is SlotState.READY or best in LOADING):
+        return SlotState.UNLOADING
+    if best is not SlotState.READY:
+        return best
+    if entry.in_flight:
+        return SlotState.SERVING
+    if entry.state not in RESIDENT:
+        return SlotState.READY
+    return SlotState.IDLE if now - entry.quiet_since >= entry.spec.idle_after_s else SlotState.READY
+
+
+def view_of(entry: SlotEntry) -> JsonRecord:
+    """What events tell of a slot."""
+    return {
+        "name": entry.spec.name,
+        "state": entry.state.value,
+        "since": entry.since,
+        "progress": entry.progress,
+        "pinned": entry.pinned,
+        "waiting": entry.waiting,
+        "yielding": entry.yielding,
+        "last_error": entry.unplaceable or entry.last_error,
+    }
+
+
+def record_of(entry: SlotEntry) -> JsonRecord:
+    """A slot as `GET /api/slots` shows it."""
+    spec = entry.spec
+    news = tuple(entry.news.values())
+    return view_of(entry) | {
+        "provider": spec.provider,
+        "model": spec.model,
+        "aliases": list(spec.aliases),
+        "description": spec.description,
+        "capabilities": [capability.value for capability in spec.capabilities],
+        "context_size": spec.context_size,
+        "parallel_requests": spec.parallel_requests,
+        "device": entry.device,
+        "resources": entry.claim.as_resources(),
+        "memory": {"estimated": entry.estimated, "measured_bytes": entry.measured_bytes},
+        "min_replicas": spec.min_replicas,
+        "max_replicas": spec.max_replicas,
+        "idle_after_s": spec.idle_after_s,
+        "unload_after_s": spec.unload_after_s,
+        "priority": spec.priority,
+        "replicas": len(news),
+        "nodes": sorted({n.node for n in news if n.node}),
+        "in_flight": entry.in_flight,
+        "queued": entry.queued,
+        "load_seconds": entry.load_seconds,
+        "last_used": entry.last_used,
+    }
+
+
+def seen(entry: SlotEntry) -> SlotSeen | None:
+    """What the policy needs to know; None if there is nothing to tell."""
+    busy = entry.news or entry.in_flight or entry.queued or entry.wanted or entry.pinned or entry.spec.min_replicas
+    if not busy and entry.unwanted_since is None:
+        return None
+    return SlotSeen(
+        replicas=tuple(ReplicaSeen(news.node, _phase(news)) for news in entry.news.values()),
+        in_flight=entry.in_flight,
+        queued=entry.queued,
+        queued_since=entry.queued_since,
+        priority=entry.priority,
+        last_used=entry.last_used,
+        loaded_at=entry.loaded_at,
+        load_s=entry.load_seconds,
+        pinned=entry.pinned,
+        wanted=entry.wanted,
+        unwanted=entry.unwanted_since is not None,
+        next_try=entry.cooldown.next_try,
+        needs=_needs(entry),
+    )
+
+
+def _phase(news: ReplicaNews) -> Phase:
+    if news.gave_up:
+        return Phase.FAILED
+    if news.state is SlotState.UNLOADING:
+        return Phase.LEAVING
+    # One whose engine died is there still, and starts it anew for the next request.
+    return Phase.LOADING if news.state in LOADING else Phase.READY
+
+
+def _needs(entry: SlotEntry) -> dict[str, float]:
+    estimated = entry.estimated
+    if estimated is None:
+        return {} if entry.measured_bytes is None else {"memory": float(entry.measured_bytes)}
+    if estimated["on_device"]:
+        return {"vram_gib": estimated["total_bytes"] / GIB}
+    return {"memory": float(estimated["total_bytes"])}
