@@ -10,13 +10,13 @@ from ray.serve.config import AutoscalingConfig, RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
 from providers.devices import Device
-from providers.registry import provider
 from providers.spec import SlotSpec
 from serve_app.board_deployment import BoardDeployment
 from serve_app.config import ServingConfig, parse_config
+from serve_app.fit_check import require_fit, wants_of
 from serve_app.ingress import IngressDeployment
 from serve_app.nodes import alive_nodes, declared
-from serve_app.placement import Claim, advice_if_unplaceable, claim_of, resolve_device
+from serve_app.placement import Claim, advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 from serve_app.slot import SlotDeployment
@@ -42,15 +42,17 @@ def build(args: dict[str, Any]) -> serve.Application:
     config = parse_config(args)
     require_closed(serving_host(), load_keys(config, load_settings()), config.ingress.allow_open)
     nodes = declared(alive_nodes())
-    devices = {slot.name: resolve_device(slot, provider(slot.provider).devices, nodes) for slot in config.slots}
+    wants = wants_of(config, nodes, load_settings().models_dir)
+    require_fit(config, wants, nodes)
+    devices = {want.slot.name: want.device for want in wants}
     raw = json.loads(json.dumps(args))
     board = _board(raw, devices)
     slots: dict[str, Any] = {}
-    for slot, raw_slot in zip(config.slots, raw["slots"], strict=True):
-        claim = claim_of(slot, devices[slot.name])
-        if advice := advice_if_unplaceable(claim, nodes):
+    for want, raw_slot in zip(wants, raw["slots"], strict=True):
+        slot = want.slot
+        if advice := advice_if_unplaceable(want.claim, nodes):
             logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
-        slots[slot.name] = _slot(config, slot, raw_slot, devices[slot.name], claim, board)
+        slots[slot.name] = _slot(config, slot, raw_slot, want.device, want.claim, board)
     return _ingress(config, raw, board, slots)
 
 

@@ -21,15 +21,25 @@ def main() -> None:
 
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
-def check(config: Path) -> None:
+@click.option("--resources", default="{}", help="What `hal0 up` would be told of this machine.")
+@click.option("--cluster", is_flag=True, help="Other machines may hold the slots: do not ask whether this one can.")
+def check(config: Path, resources: str, cluster: bool) -> None:
     """Check CONFIG without starting anything."""
+    from serve_app.fit_check import IN_A_FILE, require_fit, this_machine, wants_of
+    from serve_app.machine import found_resources
+    from serve_app.want import in_words
+
     try:
         parsed, host, port = load_config_file(config)
+        here = [this_machine({**found_resources(), **_resources(resources)})]
+        wants = wants_of(parsed, here, load_settings().models_dir)
+        require_fit(parsed, wants, [] if cluster else here, IN_A_FILE)
     except ConfigError as error:
         _refuse(error)
     click.echo(f"{config} is valid: {len(parsed.slots)} slots on {host}:{port}")
-    for slot in parsed.slots:
+    for slot, want in zip(parsed.slots, wants, strict=True):
         click.echo(f"  {slot.name:16} {slot.provider:12} {slot.device:8} {', '.join(slot.capabilities)}")
+        click.echo(f"  {'':16} {in_words(want)}")
 
 
 @main.command()

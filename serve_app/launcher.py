@@ -16,6 +16,7 @@ from types import FrameType
 
 from serve_app.config import ConfigError, load_config_file
 from serve_app.engine_process import guarded
+from serve_app.fit_check import IN_A_FILE, require_fit, this_machine, wants_of
 from serve_app.machine import found_resources
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
@@ -24,6 +25,8 @@ STOP_GRACE_S = 30.0
 START_TIMEOUT_S = 300.0
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 2.0
+CURRENT_CLUSTER = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
+"""Where Ray says which cluster runs on this machine."""
 
 SERVE_ENVIRONMENT = {
     # Ray's defaults of 10 s would delay every unloading by as much.
@@ -47,9 +50,13 @@ def up(config_path: Path, resources: Mapping[str, float]) -> int:
     config, host, port = load_config_file(config_path)
     require_closed(host, load_keys(config, load_settings()), config.ingress.allow_open)
     require_free_port(host, port)
+    declared = {**found_resources(), **resources}
+    if not _joins_a_cluster():
+        here = [this_machine(declared)]
+        require_fit(config, wants_of(config, here, load_settings().models_dir), here, IN_A_FILE)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _raise_stopped)
-    server = _start(config_path, {**found_resources(), **resources})
+    server = _start(config_path, declared)
     try:
         if not _wait_until_it_answers(server, host, port):
             return _failed(server) if server.poll() is not None else _silent()
@@ -73,6 +80,11 @@ def require_free_port(host: str, port: int) -> None:
         except OSError as error:
             problem = f"http_options.port: {port} on {host} cannot be used: {error.strerror}; allowed: a free port"
             raise ConfigError((problem,)) from error
+
+
+def _joins_a_cluster() -> bool:
+    """Whether Serve will use a Ray that runs already, whose nodes it knows better than we do here."""
+    return "RAY_ADDRESS" in os.environ or CURRENT_CLUSTER.exists()
 
 
 def url_of(host: str, port: int) -> str:
