@@ -41,11 +41,6 @@ class MemoryNeeds:
         return self.weights_bytes + self.cache_bytes
 
     @property
-    def on_device(self) -> bool:
-        """Whether most of it lies in the device's memory."""
-        return self.device_share > 0.5
-
-    @property
     def device_bytes(self) -> int:
         return round(self.total_bytes * self.device_share)
 

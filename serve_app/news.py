@@ -25,7 +25,7 @@ class ReplicaNews:
     gave_up: bool = False
     """With an error: this replica does not try again. Otherwise the next request has it start its engine anew."""
     estimated: JsonRecord | None = None
-    """What the engine should take: `weights_bytes`, `cache_bytes`, `total_bytes`, `on_device`."""
+    """What the engine should take: `weights_bytes` and `cache_bytes`; the same as `node_bytes` and `device_bytes`."""
     measured_bytes: int | None = None
     """Resident memory of the engine's processes when it had loaded."""
     available_bytes: int | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from providers.base import MemoryNeeds
 from providers.devices import Device
 from providers.registry import provider
 from serve_app.config import parse_slot
@@ -151,13 +152,13 @@ class SlotDeployment:
         )
 
 
-def shown_needs(needs: Any) -> dict[str, Any]:
+def shown_needs(needs: MemoryNeeds) -> dict[str, Any]:
     """`MemoryNeeds` as a slot's record shows it."""
     return {
         "weights_bytes": needs.weights_bytes,
         "cache_bytes": needs.cache_bytes,
-        "total_bytes": needs.total_bytes,
-        "on_device": needs.on_device,
+        "node_bytes": needs.node_bytes,
+        "device_bytes": needs.device_bytes,
     }
 
 

@@ -171,6 +171,4 @@ def _needs(entry: SlotEntry) -> dict[str, float]:
     estimated = entry.estimated
     if estimated is None:
         return {} if entry.measured_bytes is None else {"memory": float(entry.measured_bytes)}
-    if estimated["on_device"]:
-        return {"vram_gib": estimated["total_bytes"] / GIB}
-    return {"memory": float(estimated["total_bytes"])}
+    return {"memory": float(estimated["node_bytes"]), "vram_gib": estimated["device_bytes"] / GIB}

@@ -22,6 +22,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     arguments = parse_arguments(sys.argv[1:])
     refuse_what_cannot_work(arguments)
+    tell_progress()
     import xllamacpp  # type: ignore[import-untyped]
 
     if reason := missing_device(arguments.device, xllamacpp.get_device_info()):
@@ -37,6 +38,14 @@ def main() -> None:
     print(f"embedded engine listens on {server.listening_address}", file=sys.stderr, flush=True)
     while True:
         signal.pause()
+
+
+def tell_progress() -> None:
+    """Have the engine write how far its load is, which it does for a router whose child it takes itself for. As such it
+    ends with its stdin, so it is given one that never ends."""
+    reader, _ = os.pipe()
+    os.dup2(reader, 0)
+    os.environ["LLAMA_SERVER_ROUTER_PORT"] = "0"
 
 
 def fail(reason: str) -> NoReturn:

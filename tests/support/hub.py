@@ -188,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_content(repo, file, found, fault)
 
     def _send_content(self, repo: Repo, file: str, found: File, fault: Fault) -> None:
-        start, stop = _range(self.headers.get("Range"), found.size)
+        etag = f'"{found.sha256}"'
+        whole = fault.ignores_range or self.headers.get("If-Range", etag) != etag
+        start, stop = _range(None if whole else self.headers.get("Range"), found.size)
         partial = (start, stop) != (0, found.size)
         self.send_response(HTTPStatus.PARTIAL_CONTENT if partial else HTTPStatus.OK)
         self.send_header("Content-Type", "application/octet-stream")
@@ -196,8 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         if partial:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{found.size}")
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", f'"{found.sha256}"')
-        self.send_header("X-Linked-Etag", f'"{found.sha256}"')
+        self.send_header("ETag", etag)
+        self.send_header("X-Linked-Etag", etag)
         self.send_header("X-Linked-Size", str(found.size))
         self.send_header("X-Repo-Commit", repo.commit)
         self.end_headers()

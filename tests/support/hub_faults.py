@@ -25,6 +25,8 @@ class Fault:
     """Bytes after which the connection closes."""
     stall_after: int | None = None
     """Bytes after which nothing more comes while the hub lives."""
+    ignores_range: bool = False
+    """The whole file, whatever part was asked for."""
     corrupt: bool = False
     """The right number of wrong bytes."""
     times: int | None = None

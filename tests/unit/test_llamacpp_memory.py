@@ -179,7 +179,7 @@ def test_heads_of_layers_with_a_window_may_be_of_another_length(tmp_path: Path) 
 )
 def test_the_share_on_the_device(tmp_path: Path, device: Device, layers: object, share: float) -> None:
     found = needs(written(tmp_path / "m.gguf", QWEN3), slot(gpu_layers=layers), device)
-    assert (found.device_share, found.on_device) == (share, share > 0.5)
+    assert found.device_share == share
     assert found.device_bytes + found.node_bytes == found.total_bytes
     assert found.device_bytes == round(found.total_bytes * share)
 
