@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from serve_app.fleet import NodeSeen, Rules, SlotRule
 
 NODES_FRESH_S = 2.0
+COMPLAIN_S = 10.0
 
 
 class SlotPolicy:
@@ -32,17 +33,30 @@ class SlotPolicy:
         self._posted: Any = None
         self._nodes: dict[str, NodeSeen] = {}
         self._nodes_at = -NODES_FRESH_S
+        self._complained_at = -COMPLAIN_S
 
     def __call__(
         self, contexts: "Mapping[DeploymentID, AutoscalingContext]"
     ) -> "tuple[dict[DeploymentID, int], dict[DeploymentID, dict[str, Any]]]":
+        """New numbers of replicas. An exception would stop all that Serve does for the application."""
+        import logging
+
+        try:
+            return self._changes(contexts), {}
+        except Exception:
+            if time.monotonic() - self._complained_at >= COMPLAIN_S:
+                logging.getLogger("ray.serve").exception("hal0's policy failed; it keeps all numbers of replicas")
+                self._complained_at = time.monotonic()
+            return {}, {}
+
+    def _changes(self, contexts: "Mapping[DeploymentID, AutoscalingContext]") -> "dict[DeploymentID, int]":
         from serve_app.bulletin import Verdict
         from serve_app.fleet import Fleet
 
         self._set_up(next(iter(contexts)).app_name)
         sightings = self._bulletin.sightings()
         if sightings is None:
-            return {}, {}
+            return {}
         fleet = Fleet(
             slots=sightings.slots,
             nodes=self._living_nodes(sightings.available_gib),
@@ -53,8 +67,12 @@ class SlotPolicy:
         if verdict != self._posted:
             self._bulletin.post_verdict(verdict)
             self._posted = verdict
-        by_name = {deployment.name: deployment for deployment in contexts}
-        return {by_name[name]: target for name, target in decision.targets.items() if name in by_name}, {}
+        # A slot whose number does not change is left out, too: Serve's averages still tell of calls that are over.
+        return {
+            deployment: decision.targets[deployment.name]
+            for deployment, context in contexts.items()
+            if decision.targets.get(deployment.name, context.target_num_replicas) != context.target_num_replicas
+        }
 
     def _set_up(self, application: str) -> None:
         """Not in the constructor, which also runs where there is no cluster."""

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import threading
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.demo import CHAT, config, make_models, slot
 from tests.support.server import Record, Server, ServerPark, eventually
 from tests.support.slow_engine import slow_engine
+from tests.support.stream import ChatStream
 
 pytestmark = pytest.mark.e2e
 
@@ -162,15 +163,22 @@ def test_and_then_refuses_without_trying(server: Server) -> None:
 
 def test_too_many_who_wait_are_refused(server: Server) -> None:
     with ThreadPoolExecutor(4) as clients:
-        first = clients.submit(chat, server, "loop", max_tokens=3000)
-        eventually("it is busy", lambda: server.slot("loop")["in_flight"] == 1, 40)
+        endless = held(server, "loop")
         waiting = [clients.submit(chat, server, "loop", max_tokens=2) for _ in range(2)]
         eventually("two wait", lambda: server.slot("loop")["queued"] == 2, 10)
         status, answer, headers = chat(server, "loop")
         assert (status, answer["error"]["code"], answer["error"]["type"]) == (429, "queue_full", "rate_limit_error")
         assert int(headers["retry-after"]) >= 1
         assert server.get("/slots?model=loop"), "what needs no place in the engine does not wait"
-        assert [one.result(120)[0] for one in (first, *waiting)] == [200, 200, 200]
+        endless.leave()
+        assert [one.result(60)[0] for one in waiting] == [200, 200]
+
+
+def held(server: Server, name: str) -> ChatStream:
+    """A stream without an end, which occupies the slot's only place."""
+    stream = ChatStream(server, name)
+    stream.read_events(1)
+    return stream
 
 
 def test_higher_priority_waits_less(server: Server) -> None:
@@ -181,13 +189,12 @@ def test_higher_priority_waits_less(server: Server) -> None:
         order.append(name)
 
     with ThreadPoolExecutor(5) as clients:
-        first = clients.submit(chat, server, "ordered", max_tokens=3000)
-        eventually("it is busy", lambda: server.slot("ordered")["in_flight"] == 1, 40)
+        endless = held(server, "ordered")
         waiting = []
         for place, (name, priority) in enumerate([("low", -5), ("usual", 0), ("later", 0), ("high", 7)], start=1):
             waiting.append(clients.submit(ask, name, priority))
             eventually("it waits", lambda place=place: server.slot("ordered")["queued"] == place, 10)  # type: ignore[misc]
-        first.result(120)
+        endless.leave()
         for one in waiting:
             one.result(60)
     assert order == ["high", "usual", "later", "low"]
@@ -213,24 +220,15 @@ def busy(server: Server, name: str) -> bool:
 
 
 def test_who_leaves_the_line_is_not_answered(server: Server) -> None:
-    with ThreadPoolExecutor(1) as clients:
-        first = clients.submit(chat, server, "loop", max_tokens=3000)
-        eventually("it is busy", lambda: server.slot("loop")["in_flight"] == 1, 40)
-        body = json.dumps({"model": "loop", "messages": USER, "max_tokens": 2}).encode()
-        request = urllib.request.Request(
-            f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json"}
-        )
-        leaver = threading.Thread(target=give_up, args=(request,))
-        leaver.start()
+    endless = held(server, "loop")
+    body = json.dumps({"model": "loop", "messages": USER, "max_tokens": 2}).encode()
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body)
         eventually("it waits", lambda: server.slot("loop")["queued"] == 1, 10)
-        leaver.join()
-        eventually("nobody waits", lambda: server.slot("loop")["queued"] == 0, 10)
-        assert first.result(120)[0] == 200
-
-
-def give_up(request: urllib.request.Request) -> None:
-    with pytest.raises(OSError):
-        urllib.request.urlopen(request, timeout=2)
+    eventually("nobody waits", lambda: server.slot("loop")["queued"] == 0, 10)
+    endless.leave()
 
 
 def test_an_engine_that_keeps_dying_is_left_alone(server: Server) -> None:

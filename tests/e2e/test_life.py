@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from tests.e2e.demo import CHAT, config, make_models, slot
 from tests.support.server import Record, Server, ServerPark, eventually
+from tests.support.stream import ChatStream
 
 pytestmark = pytest.mark.e2e
 
@@ -57,31 +57,6 @@ def chat(server: Server, name: str, **more: object) -> tuple[int, Record, Any]:
     return server.post("/v1/chat/completions", {"model": name, "messages": USER, "max_tokens": 5} | more)
 
 
-class Stream:
-    """A streamed chat that can be left in the middle."""
-
-    def __init__(self, server: Server, name: str) -> None:
-        body = json.dumps({"model": name, "messages": USER, "stream": True}).encode()
-        request = urllib.request.Request(
-            f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json"}
-        )
-        self._response = urllib.request.urlopen(request, timeout=60)
-
-    def read_events(self, count: int) -> None:
-        seen = 0
-        while seen < count:
-            line = self._response.readline()
-            assert line, "the stream ended"
-            seen += line.startswith(b"data:")
-
-    def rest(self) -> bytes:
-        data: bytes = self._response.read()
-        return data
-
-    def leave(self) -> None:
-        self._response.close()
-
-
 def busy_engine_slots(server: Server, name: str) -> int:
     return sum(one["is_processing"] for one in server.get(f"/slots?model={name}"))
 
@@ -113,7 +88,7 @@ def test_a_pinned_slot_is_there_from_the_start_and_stays(server: Server) -> None
 
 
 def test_a_client_that_leaves_frees_the_engine_within_a_second(server: Server) -> None:
-    stream = Stream(server, "loop")
+    stream = ChatStream(server, "loop")
     stream.read_events(5)
     assert busy_engine_slots(server, "loop") == 1
     stream.leave()
@@ -169,7 +144,7 @@ def test_an_engine_killed_while_idle_is_replaced(server: Server) -> None:
 
 
 def test_an_engine_killed_in_mid_stream_ends_the_stream_with_an_error(server: Server) -> None:
-    stream = Stream(server, "loop")
+    stream = ChatStream(server, "loop")
     stream.read_events(3)
     [engine] = server.engines("--alias loop")
     os.kill(engine, signal.SIGKILL)
@@ -204,9 +179,9 @@ def test_an_engine_killed_while_loading_is_an_answer(server: Server) -> None:
 
 
 def test_load_grows_a_slot_to_its_second_replica_and_back(server: Server) -> None:
-    streams = [Stream(server, "twins")]
+    streams = [ChatStream(server, "twins")]
     streams[0].read_events(1)
-    streams.append(Stream(server, "twins"))
+    streams.append(ChatStream(server, "twins"))
     try:
         streams[1].read_events(1)
         eventually("the board knows both replicas", lambda: server.slot("twins")["replicas"] == 2, 60)

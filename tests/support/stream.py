@@ -1,0 +1,32 @@
+"""A streamed chat that a test reads piece by piece, and can leave in the middle."""
+
+import json
+import urllib.request
+
+from tests.support.server import Server
+
+
+class ChatStream:
+    """The request is on its way once this is made."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        user = [{"role": "user", "content": "hi"}]
+        body = json.dumps({"model": name, "messages": user, "stream": True}).encode()
+        request = urllib.request.Request(
+            f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json"}
+        )
+        self._response = urllib.request.urlopen(request, timeout=60)
+
+    def read_events(self, count: int) -> None:
+        seen = 0
+        while seen < count:
+            line = self._response.readline()
+            assert line, "the stream ended"
+            seen += line.startswith(b"data:")
+
+    def rest(self) -> bytes:
+        data: bytes = self._response.read()
+        return data
+
+    def leave(self) -> None:
+        self._response.close()
