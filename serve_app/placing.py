@@ -1,0 +1,118 @@
+"""A place for one waiting slot: free room, room that becomes free, or room for which others must go. Pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from serve_app.books import Books
+from serve_app.ledger import first
+from serve_app.victims import Clearing
+from serve_app.waiters import Waiter
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`row`: the node that is meant for it; None: none yet. `blockers`: whom it waits for, where that is settled.
+    `rivals`: members of its exclusive groups that are there, or come first."""
+
+    started: bool = False
+    row: int | None = None
+    blockers: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+
+
+class Groups:
+    """Who may not be beside whom, and who does not give way to whom."""
+
+    def __init__(self, books: Books) -> None:
+        self._exclusive: dict[str, list[int]] = {}
+        self._mates: dict[str, frozenset[str]] = {}
+        self._present: dict[int, list[str]] = {}
+        for index, group in enumerate(books.rules.groups):
+            for slot in group.slots:
+                if group.exclusive:
+                    self._exclusive.setdefault(slot, []).append(index)
+                else:
+                    self._mates[slot] = self._mates.get(slot, frozenset()) | group.slots
+        for name, one in books.standings.items():
+            if one.present:
+                self.enter(name)
+
+    def enter(self, slot: str) -> None:
+        """It is there, or will be: other members of its exclusive groups can no longer come."""
+        for index in self._exclusive.get(slot, ()):
+            self._present.setdefault(index, []).append(slot)
+
+    def rivals(self, slot: str) -> tuple[str, ...]:
+        present = (self._present.get(index, ()) for index in self._exclusive.get(slot, ()))
+        return tuple(dict.fromkeys(name for names in present for name in names if name != slot))
+
+    def mates(self, slot: str) -> frozenset[str]:
+        return self._mates.get(slot, frozenset())
+
+
+class Placing:
+    """Places waiting slots one after the other; those that come first keep what they got."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._groups = Groups(books)
+
+    def place(self, waiter: Waiter) -> Outcome:
+        books, one = self._books, waiter.standing
+        demand = books.demands[one.name]
+        rivals = self._groups.rivals(one.name)
+        staying = [name for name in rivals if name not in books.going]
+        if any(not books.standings[name].live for name in staying):
+            return Outcome(rivals=rivals)
+        if not rivals and not one.leaving and not waiter.ordered:
+            row = books.room_now(one)
+            if row is not None:
+                books.start(one, row)
+                self._groups.enter(one.name)
+                return Outcome(started=True, row=row)
+        if not staying:
+            row = first(books.ledger.fits_later(demand))
+            if row is not None:
+                self._reserve(waiter, row)
+                return Outcome(row=row, blockers=self._leaving(row, one.name), rivals=rivals)
+        clearing = self._clearing(waiter, staying)
+        if clearing is None:
+            return Outcome(rivals=rivals)
+        self._clear(waiter, clearing)
+        return Outcome(row=clearing.row, blockers=clearing.slots, rivals=rivals)
+
+    def _clearing(self, waiter: Waiter, rivals: Iterable[str]) -> Clearing | None:
+        demand, spared = self._books.demands[waiter.name], self._groups.mates(waiter.name)
+        if spared.intersection(rivals):
+            return None
+        victims = self._books.victims
+        found = victims.cheapest(demand, rivals, spared, idle_only=True)
+        if found is None and waiter.overdue:
+            found = victims.cheapest(demand, rivals, spared, idle_only=False)
+        return found
+
+    def _clear(self, waiter: Waiter, clearing: Clearing) -> None:
+        """Nobody goes before all can: a slot whose turn has not ended serves until then, and so do the others."""
+        books = self._books
+        prospects = {name: books.victims.of(name)[0].prospect for name in clearing.slots}
+        for name, prospect in prospects.items():
+            books.claim(name)
+            if all(other.ready for other in prospects.values()):
+                books.evict(name)
+            elif all(other.turn_over for other in prospects.values()) and not prospect.idle:
+                books.yielding.add(name)
+        self._reserve(waiter, clearing.row)
+
+    def _reserve(self, waiter: Waiter, row: int) -> None:
+        self._books.reserve(waiter.standing, row, waiter.overdue)
+        self._groups.enter(waiter.name)
+
+    def _leaving(self, row: int, but: str) -> tuple[str, ...]:
+        books = self._books
+        there = dict.fromkeys(books.holders.get(row, ()))
+        return tuple(name for name in there if name != but and name in books.going)
+
+
+def place_all(books: Books, waiters: Iterable[Waiter]) -> Mapping[str, Outcome]:
+    placing = Placing(books)
+    return {waiter.name: placing.place(waiter) for waiter in waiters}

@@ -1,0 +1,124 @@
+"""One slot as it stands: what of it is there and where, what it is owed, and when it may go. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from serve_app.fleet import Fleet, Phase, Rules, SlotRule, SlotSeen
+
+USUAL_LOAD_S = 5.0
+GRACE_PART_OF_LOAD = 0.1
+GRACE_LIMITS_S = (0.2, 3.0)
+NOTHING_SEEN = SlotSeen()
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """`live` are the nodes of its replicas, one entry for each, less those on their way out: these are in `leaving`.
+    `target` is Serve's."""
+
+    name: str
+    rule: SlotRule
+    seen: SlotSeen
+    target: int
+    live: tuple[str, ...]
+    leaving: tuple[str, ...]
+    loading: bool
+    failed: bool
+
+    @property
+    def floor(self) -> int:
+        """Replicas that must always be there."""
+        return 0 if self.seen.unwanted else max(self.rule.min_replicas, int(self.seen.pinned))
+
+    @property
+    def starting(self) -> int:
+        """Replicas that Serve was told to start, and of which nothing is seen yet."""
+        return max(0, self.target - len(self.live))
+
+    @property
+    def present(self) -> bool:
+        return bool(self.live or self.leaving or self.target)
+
+    @property
+    def busy(self) -> bool:
+        return self.seen.in_flight > 0 or self.seen.queued > 0
+
+    @property
+    def asked_for(self) -> bool:
+        return not self.seen.unwanted and (self.busy or self.seen.wanted or self.floor > 0)
+
+    def may_start(self, now: float) -> bool:
+        return self.asked_for and (self.seen.next_try is None or self.seen.next_try <= now)
+
+    @property
+    def load(self) -> int:
+        """Replicas that its requests need."""
+        needed = ceil((self.seen.in_flight + self.seen.queued) / self.rule.parallel_requests)
+        return min(max(needed, self.floor, 1), self.rule.max_replicas)
+
+    def quiet_s(self, now: float) -> float:
+        """Since it was last used, or loaded; 0 where neither is known."""
+        moments = [at for at in (self.seen.last_used, self.seen.loaded_at) if at is not None]
+        return 0.0 if self.busy or self.loading or not moments else max(0.0, now - max(moments))
+
+    @property
+    def grace_s(self) -> float:
+        """It stays for so long after a request even if others wait, or two chatty clients would swap every time."""
+        least, most = GRACE_LIMITS_S
+        part = (USUAL_LOAD_S if self.seen.load_s is None else self.seen.load_s) * GRACE_PART_OF_LOAD
+        return min(max(least, min(part, most)), self.rule.idle_after_s)
+
+    def loss(self, now: float) -> float:
+        """What it costs to lose it: the time to load it again, the less the longer nobody has used it."""
+        load_s = USUAL_LOAD_S if self.seen.load_s is None else self.seen.load_s
+        return load_s / (1.0 + self.quiet_s(now))
+
+    def turn_ends(self, turn_s: float, now: float) -> float:
+        """When it gives way to others although it is busy; inf if those who waited for it first are not served."""
+        loaded_at = self.seen.loaded_at
+        if self.loading:
+            return now + turn_s + (self.seen.load_s or USUAL_LOAD_S)
+        if loaded_at is None:
+            return now
+        if self.seen.queued_since is not None and self.seen.queued_since <= loaded_at:
+            return max(now + turn_s, loaded_at + turn_s)
+        return loaded_at + turn_s
+
+    def due_to_unload(self, now: float) -> bool:
+        after = self.rule.unload_after_s
+        known = self.seen.last_used is not None or self.seen.loaded_at is not None
+        idle = known and not (self.loading or self.asked_for)
+        return idle and after is not None and self.quiet_s(now) >= after
+
+
+def standings_of(rules: Rules, fleet: Fleet) -> Iterator[Standing]:
+    """Of every slot with something to tell, or with a target."""
+    for name, seen in fleet.slots.items():
+        if name in rules.slots:
+            yield _standing(name, rules.slots[name], seen, fleet.targets.get(name, 0))
+    for name, target in fleet.targets.items():
+        if target and name not in fleet.slots and name in rules.slots:
+            yield _standing(name, rules.slots[name], NOTHING_SEEN, target)
+    for name, rule in rules.slots.items():
+        if rule.min_replicas and name not in fleet.slots and not fleet.targets.get(name, 0):
+            yield _standing(name, rule, NOTHING_SEEN, 0)
+
+
+def _standing(name: str, rule: SlotRule, seen: SlotSeen, target: int) -> Standing:
+    """A slot that Serve aims to have none of is leaving whatever the board says: it hears of that later."""
+    staying = [one for one in seen.replicas if one.phase is not Phase.LEAVING] if target else []
+    return Standing(
+        name,
+        rule,
+        seen,
+        target,
+        live=tuple(one.node for one in staying),
+        leaving=tuple(one.node for one in seen.replicas if not target or one.phase is Phase.LEAVING),
+        loading=any(one.phase is Phase.LOADING for one in staying),
+        failed=bool(staying) and all(one.phase is Phase.FAILED for one in staying),
+    )
+
+
+def counts(nodes: tuple[str, ...]) -> Mapping[str, int]:
+    return {node: nodes.count(node) for node in nodes}

@@ -1,0 +1,142 @@
+"""Why a slot has no place yet, in words and figures. Pure."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from serve_app.books import Books
+from serve_app.eviction import TOLERANCE
+from serve_app.fleet import Wait
+from serve_app.ledger import Nodes
+from serve_app.placing import Outcome
+from serve_app.waiters import Waiter
+
+SHOWN_BLOCKERS = 4
+SHOWN_NODE_ID = 8
+
+
+def wait_of(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
+    demand = books.demands[waiter.name]
+    if not books.ledger.fits_empty(demand).any():
+        return Wait(_too_large(books, waiter), hopeless=True)
+    if outcome.rivals:
+        return _beside_rivals(books, waiter, outcome)
+    if outcome.row is None and not books.ledger.fits_bare(demand).any():
+        return _held_for_good(books, waiter)
+    if outcome.row is not None and all(name in books.going for name in outcome.blockers):
+        return _until_they_left(books, waiter, outcome)
+    row = outcome.row if outcome.row is not None else _likeliest(books, waiter, books.ledger.fits_bare(demand))
+    blockers = outcome.blockers or _in_the_way(books, waiter, row)
+    return Wait(f"{_shortage(books, waiter, row)}; {_waits_for(books, waiter, blockers)}", tuple(blockers))
+
+
+def _too_large(books: Books, waiter: Waiter) -> str:
+    ledger = books.ledger
+    if not ledger.nodes:
+        return "no node is there"
+    needed = ledger.everywhere(books.demands[waiter.name])
+    lacking = np.nonzero((needed > ledger.total + TOLERANCE).all(axis=0))[0].tolist()
+    if not lacking:
+        claim = ", ".join(f"{name}: {_figure(amount)}" for name, amount in waiter.standing.rule.claim.items())
+        return f"needs {claim} on one node, and no node has all of that"
+    column = lacking[0]
+    needs, largest = float(needed[:, column].max()), float(ledger.total[:, column].max())
+    name = ledger.columns[column]
+    if not largest:
+        return f"needs {name}: {_figure(needs)}, which no node has"
+    return f"needs {name}: {_figure(needs)}, the largest node has {_figure(largest)}"
+
+
+def _beside_rivals(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
+    standings = books.standings
+    fixed = [name for name in outcome.rivals if standings[name].floor]
+    if fixed:
+        return Wait(f"may not be loaded beside {_listed(fixed)}, which must always be there", tuple(fixed), True)
+    blockers = tuple(dict.fromkeys((*outcome.rivals, *outcome.blockers)))
+    return Wait(f"may not be loaded beside {_listed(outcome.rivals)}; {_waits_for(books, waiter, blockers)}", blockers)
+
+
+def _held_for_good(books: Books, waiter: Waiter) -> Wait:
+    row = _likeliest(books, waiter, books.ledger.fits_empty(books.demands[waiter.name]))
+    there = dict.fromkeys((*books.holders.get(row, ()), *books.kept.get(row, ())))
+    fixed = tuple(name for name in there if name != waiter.name and books.standings[name].floor)
+    pinned = all(books.standings[name].seen.pinned for name in fixed)
+    pinned_slots = "pinned slot" if len(fixed) == 1 else "pinned slots"
+    whose = f"{pinned_slots} {_listed(fixed)}" if pinned else f"{_listed(fixed)}, which must always be there"
+    return Wait(f"{_shortage(books, waiter, row)}; its place is held by {whose}", fixed, hopeless=True)
+
+
+def _until_they_left(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
+    if outcome.blockers:
+        return Wait(f"waits for {_listed(outcome.blockers)} to unload", outcome.blockers)
+    if waiter.standing.leaving:
+        return Wait("its last replica is still leaving")
+    return Wait(f"waits for room on node {_node(books, outcome.row)}")
+
+
+def _in_the_way(books: Books, waiter: Waiter, row: int) -> tuple[str, ...]:
+    """The slots that hold or have reserved what it lacks on that node."""
+    ledger = books.ledger
+    needed = ledger.at(books.demands[waiter.name], row)
+    lacking = (needed > ledger.later[row] + TOLERANCE) & (needed > 0)
+    there = dict.fromkeys((*books.holders.get(row, ()), *books.kept.get(row, ())))
+    return tuple(
+        name for name in there if name != waiter.name and (ledger.at(books.demands[name], row)[lacking] > 0).any()
+    )
+
+
+def _likeliest(books: Books, waiter: Waiter, nodes: Nodes) -> int:
+    """Of these nodes the one that lacks the smallest part of what the slot needs."""
+    ledger = books.ledger
+    needed = ledger.everywhere(books.demands[waiter.name])
+    parts = np.where(needed > 0, (needed - ledger.later) / np.where(needed > 0, needed, 1.0), -np.inf)
+    worst = np.where(nodes, parts.max(axis=1, initial=-np.inf), np.inf)
+    return int(worst.argmin())
+
+
+def _shortage(books: Books, waiter: Waiter, row: int) -> str:
+    ledger = books.ledger
+    needed = ledger.at(books.demands[waiter.name], row)
+    free = np.minimum(ledger.now[row], np.maximum(ledger.later[row], 0.0))
+    short = np.nonzero((needed > 0) & (needed > free + TOLERANCE))[0].tolist()
+    column = short[0] if short else int(needed.argmax())
+    name = ledger.columns[column]
+    figures = (needed[column], max(0.0, free[column]), ledger.total[row, column])
+    needs, has, total = (_figure(float(figure)) for figure in figures)
+    return f"needs {name}: {needs} and node {_node(books, row)} has {has} of {total} free"
+
+
+def _waits_for(books: Books, waiter: Waiter, blockers: Sequence[str]) -> str:
+    shown = [f"'{name}' ({_stand(books, waiter, name)})" for name in blockers[:SHOWN_BLOCKERS]]
+    more = len(blockers) - len(shown)
+    return f"waits for {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
+
+
+def _stand(books: Books, waiter: Waiter, blocker: str) -> str:
+    one, now = books.standings[blocker], books.now
+    if blocker in books.going:
+        return "unloading"
+    if one.floor:
+        return "pinned" if one.seen.pinned else "must always be there"
+    if not one.live and not one.target:
+        return "comes first"
+    if one.loading or one.starting:
+        return "loading"
+    if not one.busy:
+        return f"idle for {one.quiet_s(now):.0f} s"
+    count, stand = (one.seen.in_flight, "in flight") if one.seen.in_flight else (one.seen.queued, "waiting")
+    requests = f"{count} request{'' if count == 1 else 's'} {stand}"
+    left_s = max(one.turn_ends(books.rules.turn_s, now), waiter.since + books.rules.turn_s) - now
+    return f"{requests}, its turn {f'ends in {left_s:.0f} s' if left_s > 0 else 'is over'}"
+
+
+def _figure(amount: float) -> str:
+    return f"{amount / 2**30:.1f} GiB" if amount >= 2**20 else f"{amount:g}"
+
+
+def _node(books: Books, row: int | None) -> str:
+    return "?" if row is None else books.ledger.nodes[row][:SHOWN_NODE_ID]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
