@@ -8,6 +8,7 @@ from typing import NoReturn
 import click
 
 from serve_app.config import ConfigError, load_config_file
+from serve_app.models_cli import models, pull
 from serve_app.settings import load_settings
 
 DEFAULT_CONFIG = Path("configs/hal0.yaml")
@@ -17,6 +18,10 @@ CONFIG_ERROR = 2
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Every kind of model behind one OpenAI-compatible address, on Ray Serve."""
+
+
+main.add_command(pull)
+main.add_command(models)
 
 
 @main.command()

@@ -108,6 +108,9 @@ class _Transfer:
             if error.errno in FULL:
                 self._partial.remove()
             raise
+        finally:
+            if not self._whole() and not self._partial.size:
+                self._partial.remove()
         self._verify()
         self._partial.become(self._remote.target)
 

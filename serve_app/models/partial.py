@@ -5,6 +5,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+RECORD = ".json"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -23,14 +25,14 @@ class Partial:
 
     @property
     def record_path(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.json")
+        return self.path.with_name(f"{self.path.name}{RECORD}")
 
     @property
     def size(self) -> int:
         """Bytes on the disk."""
         try:
             return self.path.stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
 
     def record(self) -> Record | None:

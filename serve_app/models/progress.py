@@ -58,6 +58,11 @@ class Meter:
             self._sample()
             self._tell()
 
+    def tick(self) -> None:
+        """Nothing has come: the rate falls."""
+        if self._file:
+            self.at(self._file, self._done[self._file])
+
     def finish(self) -> None:
         if self._file:
             self._sample()

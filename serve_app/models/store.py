@@ -14,6 +14,7 @@ from serve_app.models.hub import HubPlace
 from serve_app.models.local import LocalPlace
 from serve_app.models.place import Place
 from serve_app.models.progress import Meter, PullProgress
+from serve_app.models.urls import FOLDER as URLS
 from serve_app.models.urls import UrlPlace
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ModelStore:
 
     @property
     def urls(self) -> Path:
-        return self.folder / "urls"
+        return self.folder / URLS
 
     def _found(self, source: str) -> Path:
         path = self.place(source).local()
@@ -77,7 +78,7 @@ def _pull(places: Sequence[Place], meter: Meter, cancelled: Event) -> None:
     from serve_app.models.download import pull
     from serve_app.models.transport import Transport
 
-    with Transport(cancelled) as transport:
+    with Transport(cancelled, meter.tick) as transport:
         # A file that cannot be had by any pull is told before the first byte of the others.
         remotes: list[Remote] = []
         for place in sorted(places, key=lambda one: one.remote):

@@ -67,8 +67,9 @@ class Answer:
 class Transport:
     """For one thread. It has an event loop of its own: only so can a wait for a silent server be ended at will."""
 
-    def __init__(self, cancelled: Event) -> None:
-        self.cancelled = cancelled
+    def __init__(self, cancelled: Event, while_waiting: Callable[[], None] = lambda: None) -> None:
+        """`while_waiting` is called every `CANCEL_POLL_S`."""
+        self.cancelled, self._while_waiting = cancelled, while_waiting
         self._loop = asyncio.new_event_loop()
         timeout = httpx2.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._client = httpx2.AsyncClient(timeout=timeout, headers={"Accept-Encoding": "identity"})
@@ -138,6 +139,7 @@ class Transport:
                 if self.cancelled.is_set():
                     raise PullCancelled
                 await asyncio.wait([task], timeout=CANCEL_POLL_S)
+                self._while_waiting()
         finally:
             if not task.done():
                 task.cancel()

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from serve_app.models.transport import Failure, Transport
 
 FORM = re.compile(r"^(?P<url>https?://[^#\s]+)(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?$")
+FOLDER = "urls"
 PARTIAL = ".part"
 SOURCE = ".source"
 
