@@ -8,7 +8,7 @@ from providers.spec import SlotSpec
 from serve_app.errors import SlotUnplaceable
 from serve_app.events import Batch, EventLog
 from serve_app.fleet import SlotSeen, Wait
-from serve_app.lifecycle import LOADING, RESIDENT, IllegalMove, SlotState, moves_between
+from serve_app.lifecycle import LOADING, RESIDENT, SlotState, moves_between
 from serve_app.news import JsonRecord, ReplicaNews, Traffic, error_record
 from serve_app.placement import GIB, Claim
 from serve_app.slot_entry import SlotEntry, derived_state, record_of, seen, view_of
@@ -49,13 +49,17 @@ class Board:
         if news.available_bytes is not None:
             self._available[news.node] = news.available_bytes
         if news.state is SlotState.OFFLINE:
-            del entry.news[news.replica]
-        if news.state is SlotState.ERROR and (known is None or known.state is not SlotState.ERROR):
+            _forget_replica(entry, news.replica)
+        if news.state is SlotState.ERROR and (
+            known is None or (known.state, known.gave_up) != (news.state, news.gave_up)
+        ):
             self._failed(entry, news, now)
         if news.state in LOADING:
             entry.failed = False
         if news.state is SlotState.READY and news.load_seconds is not None:
-            entry.load_seconds, entry.last_error, entry.wanted, entry.failed = news.load_seconds, None, False, False
+            entry.load_seconds, entry.last_error, entry.failed = news.load_seconds, None, False
+            # Of a slot that is being unloaded the next life is wanted.
+            entry.wanted = entry.wanted and entry.unwanted_since is not None
         entry.estimated = news.estimated or entry.estimated
         entry.measured_bytes = news.measured_bytes or entry.measured_bytes
         before = known.progress if known is not None else None
@@ -87,7 +91,7 @@ class Board:
         """A replica or an ingress is gone, and what it told no longer holds."""
         for entry in self._entries.values():
             if reporter in entry.news or reporter in entry.traffic:
-                entry.news.pop(reporter, None)
+                _forget_replica(entry, reporter)
                 entry.traffic.pop(reporter, None)
                 self._settle(entry, now)
 
@@ -116,14 +120,11 @@ class Board:
     def load(self, slot: str, now: float) -> JsonRecord:
         """Have it loaded without a request, at once even after failures."""
         entry = self._entries[slot]
-        entry.cooldown.succeeded()
         if entry.state is not SlotState.UNLOADING:
             entry.unwanted_since = None
         if entry.state not in RESIDENT:
             entry.wanted = True
-        if entry.last_error is not None:
-            entry.last_error = entry.last_error | {"next_try": None}
-            self._tell(entry, "error", now)
+        self._end_cooldown(entry, now)
         self._settle(entry, now)
         return record_of(entry)
 
@@ -137,11 +138,17 @@ class Board:
         """Have it unloaded. A slot that is not there forgets its last failure."""
         entry = self._entries[slot]
         entry.wanted = entry.failed = False
-        entry.cooldown.succeeded()
         if entry.news or entry.queued:
             entry.unwanted_since = now
+        self._end_cooldown(entry, now)
         self._settle(entry, now)
         return record_of(entry)
+
+    def _end_cooldown(self, entry: SlotEntry, now: float) -> None:
+        entry.cooldown.succeeded()
+        if entry.last_error is not None and entry.last_error["next_try"] is not None:
+            entry.last_error = entry.last_error | {"next_try": None}
+            self._tell(entry, "error", now)
 
     def pin(self, slot: str, pinned: bool, now: float) -> JsonRecord:
         entry = self._entries[slot]
@@ -159,9 +166,8 @@ class Board:
     def tick(self, now: float) -> None:
         """Moves that only time makes."""
         for entry in self._entries.values():
-            unloading = entry.state is SlotState.UNLOADING
             asked = entry.unwanted_since
-            if asked is not None and not entry.news and (unloading or now - asked >= UNLOAD_PATIENCE_S):
+            if asked is not None and not entry.news and now - asked >= UNLOAD_PATIENCE_S:
                 entry.unwanted_since = None
             if entry.state in RESIDENT and not entry.wanted and now - (entry.loaded_at or now) >= STABLE_S:
                 entry.cooldown.succeeded()
@@ -220,19 +226,10 @@ class Board:
 
     def _settle(self, entry: SlotEntry, now: float) -> bool:
         """Whether the slot has moved."""
-        after = derived_state(entry, now)
-        moved = False
-        if after in RESIDENT and entry.state not in RESIDENT:
-            # A request may be in flight by the time that the board hears of the engine.
-            moved = self._move(entry, SlotState.READY, now)
-        return self._move(entry, after, now) or moved
+        return self._move(entry, derived_state(entry, now), now)
 
     def _move(self, entry: SlotEntry, after: SlotState, now: float) -> bool:
-        try:
-            states = moves_between(entry.spec.name, entry.state, after)
-        except IllegalMove as error:
-            logger.error("bug: %s", error)
-            states = (after,)
+        states = moves_between(entry.state, after)
         for state in states:
             if state is SlotState.READY and entry.state not in RESIDENT:
                 entry.loaded_at = now
@@ -243,6 +240,12 @@ class Board:
 
     def _tell(self, entry: SlotEntry, kind: str, now: float) -> None:
         self.events.add({"type": kind, "at": now, **view_of(entry)})
+
+
+def _forget_replica(entry: SlotEntry, replica: str) -> None:
+    """The wish to unload a slot is granted when its last replica is gone."""
+    if entry.news.pop(replica, None) is not None and not entry.news:
+        entry.unwanted_since = None
 
 
 def waiting_record(wait: Wait) -> JsonRecord:

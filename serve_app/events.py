@@ -52,4 +52,7 @@ class EventLog:
         events = self.after(cursor)
         if events is not None:
             return Batch(self.cursor, events)
-        return Batch(self.cursor, tuple({"id": self.cursor, **one} for one in present), reset=True)
+        told = list(present)
+        # Who has heard only some of them begins again: no number alone tells that.
+        ids = [f"{self._board}-part-{self._last}"] * (len(told) - 1) + [self.cursor]
+        return Batch(self.cursor, tuple({"id": name, **one} for name, one in zip(ids, told, strict=False)), reset=True)

@@ -33,26 +33,19 @@ LEGAL_MOVES: dict[SlotState, frozenset[SlotState]] = {
 RESIDENT = frozenset({_S.READY, _S.SERVING, _S.IDLE})
 
 
-class IllegalMove(RuntimeError):
-    """A bug: the table has no such move."""
-
-    def __init__(self, slot: str, before: SlotState, after: SlotState) -> None:
-        super().__init__(slot, before, after)
-        self.slot, self.before, self.after = slot, before, after
-
-    def __str__(self) -> str:
-        return f"slot '{self.slot}' cannot move from {self.before} to {self.after}"
+UNSEEN = (_S.READY, _S.STARTING, _S.OFFLINE)
+"""What may have happened between two reports: an engine was started, its model was ready, a life ended."""
 
 
-def moves_between(slot: str, before: SlotState, after: SlotState) -> tuple[SlotState, ...]:
-    """The states to pass through, `after` last; one life may end and another begin between two looks.
-
-    Raises `IllegalMove` where neither the move itself nor the way by `offline` is in the table.
-    """
-    if after == before:
-        return ()
-    if after in LEGAL_MOVES[before]:
-        return (after,)
-    if _S.OFFLINE in LEGAL_MOVES[before] and after in LEGAL_MOVES[_S.OFFLINE]:
-        return (_S.OFFLINE, after)
-    raise IllegalMove(slot, before, after)
+def moves_between(before: SlotState, after: SlotState) -> tuple[SlotState, ...]:
+    """The shortest way through the table, `after` last. Reports may be lost, a board is restarted, and one life may end
+    and another begin between two looks."""
+    ways: list[tuple[SlotState, ...]] = [()]
+    for way in ways:
+        at = way[-1] if way else before
+        if at is after:
+            return way
+        if after in LEGAL_MOVES[at]:
+            return (*way, after)
+        ways += [(*way, state) for state in UNSEEN if state in LEGAL_MOVES[at] and state not in way]
+    raise AssertionError(f"the table has no way from {before} to {after}")

@@ -7,7 +7,6 @@ import pytest
 from providers.errors import EngineError, InvalidRequest, ProviderError
 from serve_app.config import ConfigError
 from serve_app.errors import BadRequest, EngineDied, LoadFailed, ServingError, SlotUnplaceable, answer_for
-from serve_app.lifecycle import IllegalMove, SlotState
 from serve_app.models import ModelUnavailable
 
 SAMPLES: list[Exception] = [
@@ -19,7 +18,6 @@ SAMPLES: list[Exception] = [
     InvalidRequest("bad field", "messages", "invalid_type"),
     ModelUnavailable("disk_full", "The disk is full."),
     ConfigError(("slots: none",)),
-    IllegalMove("chat", SlotState.OFFLINE, SlotState.SERVING),
     ProviderError("no such device"),
 ]
 
