@@ -72,9 +72,12 @@ def test_a_stall_shows_as_a_rate_that_falls(clock: Clock) -> None:
     meter = Meter(seen.append, clock)
     meter.expect("a", 10_000)
     meter.jump("a", 0)
-    for step in range(1, 40):
-        clock.now = step / 2
-        meter.at("a", min(1000, 500 * step))
+    clock.now = 1
+    meter.at("a", 1000)
+    assert seen[-1].bytes_per_second == 1000.0
+    for step in range(1, 20):
+        clock.now = 1 + step / 2
+        meter.tick()
     assert (seen[-1].bytes_per_second, seen[-1].eta_seconds) == (0.0, None)
 
 
