@@ -21,6 +21,8 @@ from serve_app.models.sizes import shown_bytes
 from serve_app.models.transport import Answer, Failure, Kind, Transport
 
 READ_BYTES = 1 << 20
+SYNC_BYTES = 64 << 20
+"""Written out so often, so that the end need not wait for gigabytes: nothing could interrupt that."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MAKE_ROOM = "Make room (`hal0 models` lists what is stored) or move HAL0_HOME or HF_HOME to a larger disk."
 
@@ -127,8 +129,7 @@ class _Transfer:
                         patience.renew()
                     counted = max(counted, self._offset)
                     self._spend(patience, failure)
-            file.flush()
-            os.fsync(file.fileno())
+            _sync(file)
 
     def _spend(self, patience: Patience, failure: Failure) -> None:
         try:
@@ -202,6 +203,8 @@ class _Transfer:
 
     def _take(self, piece: bytes, file: BinaryIO) -> None:
         file.write(piece)
+        if self._offset // SYNC_BYTES != (self._offset + len(piece)) // SYNC_BYTES:
+            _sync(file)
         self._offset += len(piece)
         if self._sum is not None:
             self._sum.update(piece)
@@ -227,6 +230,11 @@ class _Transfer:
             f"'{self._remote.source}' came with {checksum.kind} {self._sum.hexdigest()} instead of "
             f"{checksum.expected}; the file was removed. Try again; if it stays so, the source or its sum is wrong.",
         )
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def answered_range(answer: Answer) -> tuple[int, int | None]:
