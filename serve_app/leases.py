@@ -163,11 +163,11 @@ class LeasePool:
         self._serve_the_line()
 
     async def close(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            await asyncio.wait([self._opening])
         for lease in tuple(self._leases):
             self._give_back(lease)
+        self.refuse(lambda: LoadFailed(self._slot.name, "shutting_down", "the server is stopping"))
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
 
     def _with_room(self, light: bool) -> Lease | None:
         usable = [lease for lease in self._leases if not lease.revoked and (light or lease.has_room)]
@@ -195,7 +195,8 @@ class LeasePool:
     @property
     def _may_open(self) -> bool:
         usable = sum(not lease.revoked for lease in self._leases)
-        return usable == 0 or (usable < self._slot.max_replicas and time.monotonic() >= self._grow_at)
+        may_grow = not self._held and usable < self._slot.max_replicas and time.monotonic() >= self._grow_at
+        return usable == 0 or may_grow
 
     def _stop_opening_for_nobody(self) -> None:
         if self._opening is not None and not self._line:
@@ -236,8 +237,11 @@ class LeasePool:
         try:
             async for _ in items:
                 pass
-        except Exception as error:
-            logger.info("slot %s: a lease ended: %s", self._slot.name, self._in_our_terms(error))
+        except BaseException as error:
+            ours = self._in_our_terms(error)
+            if not isinstance(ours, Exception):
+                raise
+            logger.info("slot %s: a lease ended: %s", self._slot.name, ours)
         lease.revoked = True
         if lease in self._leases:
             self._leases.remove(lease)
@@ -245,14 +249,13 @@ class LeasePool:
 
     def _in_our_terms(self, error: BaseException) -> BaseException:
         """A Serve or Ray error as one that a client understands."""
-        cause = getattr(error, "cause", None)
         # Ray's own class for a remote error passes for the original's, but has not its attributes.
-        for candidate in (cause, error):
-            if isinstance(candidate, ServingError | asyncio.CancelledError):
+        for candidate in (getattr(error, "cause", None), error):
+            if isinstance(candidate, ServingError):
                 return candidate
         if isinstance(error, StopAsyncIteration):
             return EngineDied(self._slot.name, "it ended without an answer")
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception | asyncio.CancelledError) or _is_being_cancelled():
             return error
         name = type(error).__name__
         if "Unavailable" in name or "ActorDied" in name or "Cancelled" in name:
@@ -264,3 +267,9 @@ class LeasePool:
             self._leases.remove(lease)
         lease.revoked = True
         lease.call.cancel()
+
+
+def _is_being_cancelled() -> bool:
+    """A call that was cancelled on the other side raises the same in a task that was not."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -22,10 +22,11 @@ class Waiter(Generic[Prize]):
 
 
 class Line(Generic[Prize]):
-    """Higher priority first, then first come first served. A waiter that has left costs nothing."""
+    """Light ones first, since they take nobody's place; then higher priority, then first come first served. A waiter
+    that has left costs nothing."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[int, int, Waiter[Prize]]] = []
+        self._heap: list[tuple[bool, int, int, Waiter[Prize]]] = []
         self._waiting: dict[Waiter[Prize], None] = {}
         self._arrivals = itertools.count()
 
@@ -40,29 +41,31 @@ class Line(Generic[Prize]):
     @property
     def priority(self) -> int | None:
         """The highest."""
-        head = self.head()
-        return None if head is None else head.priority
+        return max((waiter.priority for waiter in self._waiting), default=None)
 
     def join(self, priority: int, light: bool = False) -> Waiter[Prize]:
         waiter: Waiter[Prize] = Waiter(priority, light)
         self._waiting[waiter] = None
-        heapq.heappush(self._heap, (-priority, next(self._arrivals), waiter))
+        heapq.heappush(self._heap, (not light, -priority, next(self._arrivals), waiter))
         return waiter
 
     def leave(self, waiter: Waiter[Prize]) -> None:
         self._waiting.pop(waiter, None)
 
     def head(self) -> Waiter[Prize] | None:
-        """The next one to be answered."""
-        while self._heap and self._heap[0][2] not in self._waiting:
+        """The next one to be answered. One that was cancelled leaves the line a moment later."""
+        while self._heap and not self._waits(self._heap[0][-1]):
             heapq.heappop(self._heap)
-        return self._heap[0][2] if self._heap else None
+        return self._heap[0][-1] if self._heap else None
 
     def grant(self, waiter: Waiter[Prize], prize: Prize) -> None:
         self.leave(waiter)
         waiter.granted.set_result(prize)
 
     def refuse_all(self, error: Exception) -> None:
-        for waiter in tuple(self._waiting):
+        for waiter in filter(self._waits, tuple(self._waiting)):
             self.leave(waiter)
             waiter.granted.set_exception(error)
+
+    def _waits(self, waiter: Waiter[Prize]) -> bool:
+        return waiter in self._waiting and not waiter.granted.done()
