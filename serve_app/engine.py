@@ -1,6 +1,7 @@
 """A slot's engine inside its replica: loaded once for all who wait, watched, and stopped. It alone owns the process."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -22,7 +23,7 @@ from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState
 from serve_app.machine import programs_on_path
-from serve_app.models import ModelStore, ModelUnavailable, PullProgress
+from serve_app.models import ModelStore, ModelUnavailable, ModelUse, PullProgress
 from serve_app.progress import Progress, of_bytes
 from serve_app.settings import Settings, engine_base_env
 
@@ -83,6 +84,7 @@ class Engine:
         self._load: asyncio.Task[Running] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
+        self._use: ModelUse | None = None
         self._stopped = False
 
     @property
@@ -125,11 +127,12 @@ class Engine:
             running = self._load.result()
             _lose(running, EngineDied(self._slot.name, "it was unloaded"))
             await running.process.stop()
+        self._release_files()
 
     async def _load_once(self) -> Running:
         began = time.monotonic()
         try:
-            model = await self._model_files()
+            model = await self._held_files()
             needs = self._provider.memory_needs(self._slot, model, self._device)
             async with asyncio.timeout(self._slot.load_timeout_s):
                 running = await self._bring_up(model, needs)
@@ -152,6 +155,7 @@ class Engine:
 
     def _give_up(self, failure: LoadFailed) -> LoadFailed:
         self._failure = failure
+        self._release_files()
         self._report(LoadReport(SlotState.ERROR, error=failure, gave_up=True))
         return failure
 
@@ -170,6 +174,22 @@ class Engine:
             case _:
                 return LoadFailed(name, "load_failed", f"{type(error).__name__}: {error}")
 
+    async def _held_files(self) -> ModelFiles:
+        """The model's files, marked as in use, so that nobody removes them."""
+        while True:
+            model = await self._model_files()
+            if self._use is not None:
+                return model
+            use = ModelUse(self._settings.run_dir, self._slot.name, (model.main, *model.companions.values()))
+            with contextlib.suppress(FileNotFoundError):  # removed in between: pull again
+                await asyncio.to_thread(use.hold)
+                self._use = use
+
+    def _release_files(self) -> None:
+        if self._use is not None:
+            self._use.release()
+            self._use = None
+
     async def _model_files(self) -> ModelFiles:
         """Pulled where they are missing. A load that is cancelled stops its pull; what has come stays for the next."""
         if self._store.present(self._slot):
@@ -178,9 +198,13 @@ class Engine:
         cancelled = threading.Event()
         loop = asyncio.get_running_loop()
 
+        def show(progress: Progress) -> None:
+            if not cancelled.is_set():
+                self._report(LoadReport(SlotState.PULLING, progress=progress))
+
         def tell(pull: PullProgress) -> None:
             progress = of_bytes(pull.bytes_done, pull.bytes_total, pull.bytes_per_second, pull.eta_seconds)
-            loop.call_soon_threadsafe(self._report, LoadReport(SlotState.PULLING, progress=progress))
+            loop.call_soon_threadsafe(show, progress)
 
         pull = asyncio.ensure_future(asyncio.to_thread(self._store.fetch, self._slot, tell, cancelled))
         try:

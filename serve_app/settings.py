@@ -11,7 +11,7 @@ ENGINE_ENV_PREFIXES = ("VK_", "MESA_", "GGML_", "XDG_", "HSA_", "ROCM_", "CUDA_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds models given by relative paths, downloads by URL, and engine logs."""
+    """`home` holds models given by relative paths, downloads by URL, engine logs, and who uses what."""
 
     home: Path
     api_keys: tuple[str, ...]
@@ -23,6 +23,10 @@ class Settings:
     @property
     def logs_dir(self) -> Path:
         return self.home / "logs"
+
+    @property
+    def run_dir(self) -> Path:
+        return self.home / "run"
 
     @property
     def cache_dir(self) -> Path:

@@ -110,7 +110,7 @@ def test_slots_of_a_group_are_never_there_together(server: Server) -> None:
     assert server.engines("--alias left") == []
     with Watcher(server) as watcher:
         assert chat(server, "left")[0] == 200
-        eventually("right has gone", lambda: watcher.moves("right")[-1] == "offline")
+        watcher.wait_for("left is ready", lambda e: e["name"] == "left" and e["state"] == "ready")
         gone = next(number(e) for e in watcher.of("right") if e["state"] == "offline")
         loads = next(number(e) for e in watcher.of("left") if e["state"] == "starting")
         assert gone < loads

@@ -36,7 +36,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     folder = tmp_path_factory.mktemp("hub")
     make_models(folder)
     model = folder / "models/demo/tiny-chat.gguf"
-    files = {"chat.gguf": model, "big.gguf": model}
+    other = folder / "other.gguf"  # by its content the cache knows a file
+    other.write_bytes(model.read_bytes() + b"\0")
+    files = {"chat.gguf": model, "big.gguf": other}
     with Hub({"acme/tiny": files, "acme/gated": files}, tokens={"acme/gated": "hf_right"}) as running:
         yield running
 
@@ -66,7 +68,7 @@ def in_order(wanted: list[str], seen: list[str]) -> bool:
 
 def test_every_state_is_seen_in_order_from_an_empty_cache(server: Server, hub: Hub) -> None:
     size = (server.home / "models/demo/tiny-chat.gguf").stat().st_size
-    hub.faults["acme/tiny", "chat.gguf"] = Fault(bytes_per_second=size)
+    hub.faults["acme/tiny", "chat.gguf"] = Fault(bytes_per_second=size / 3)
     with Watcher(server) as watcher:
         assert chat(server, "chat")[0] == 200
         watcher.wait_for("chat is offline again", lambda e: e["name"] == "chat" and e["state"] == "unloading")
@@ -77,7 +79,7 @@ def test_every_state_is_seen_in_order_from_an_empty_cache(server: Server, hub: H
     assert moves == life
     assert len(pulls) >= 2 and pulls[-1]["bytes_total"] == size
     assert [pull["bytes_done"] for pull in pulls] == sorted(pull["bytes_done"] for pull in pulls)
-    assert any("eta_seconds" in pull for pull in pulls) and any(pull["bytes_per_second"] > 0 for pull in pulls[1:])
+    assert any(pull.get("eta_seconds", 0) > 0 and pull.get("bytes_per_second", 0) > 0 for pull in pulls)
 
 
 def test_a_watcher_that_comes_back_misses_nothing(server: Server) -> None:
@@ -102,10 +104,11 @@ def ends(watcher: Watcher) -> bool:
 
 def test_a_record_tells_everything(server: Server) -> None:
     assert chat(server, "calm")[0] == 200
+    eventually("its use is known", lambda: server.slot("calm")["last_used"] is not None, 10)
     record = server.slot("calm")
     assert record["state"] in ("ready", "serving") and record["replicas"] == 1
     assert record["capabilities"] == ["chat", "completion"] and record["device"] == "cpu"
-    assert record["load_seconds"] > 0 and record["last_used"] > 0 and record["nodes"]
+    assert record["load_seconds"] > 0 and record["nodes"]
     assert (record["in_flight"], record["queued"], record["pinned"], record["last_error"]) == (0, 0, False, None)
     assert record["memory"]["estimated"]["weights_bytes"] > 0
     eventually("its memory is measured", lambda: (server.slot("calm")["memory"]["measured_bytes"] or 0) > 1e6, 10)
