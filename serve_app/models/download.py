@@ -15,7 +15,7 @@ from serve_app.models.checksum import Checksum
 from serve_app.models.errors import ModelUnavailable, PullCancelled
 from serve_app.models.locks import turn
 from serve_app.models.partial import Partial, Record
-from serve_app.models.patience import RENEWING_BYTES, Patience
+from serve_app.models.patience import Patience
 from serve_app.models.progress import Meter
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.transport import Answer, Failure, Kind, Transport
@@ -125,15 +125,13 @@ class _Transfer:
                 try:
                     self._try(file)
                 except Failure as failure:
-                    if self._offset - counted >= RENEWING_BYTES:
-                        patience.renew()
-                    counted = max(counted, self._offset)
-                    self._spend(patience, failure)
+                    came, counted = self._offset - counted, max(counted, self._offset)
+                    self._spend(patience, failure, came)
             _sync(file)
 
-    def _spend(self, patience: Patience, failure: Failure) -> None:
+    def _spend(self, patience: Patience, failure: Failure, came: int) -> None:
         try:
-            patience.spend(failure)
+            patience.spend(failure, came)
         except Failure as final:
             raise self._remote.unavailable(final) from final
 
@@ -172,7 +170,6 @@ class _Transfer:
                 return
             self._require_space()
             answer.pour(lambda piece: self._take(piece, file))
-        file.flush()
         if self._size is not None and self._offset < self._size:
             raise Failure(Kind.CUT, f"ended {self._size - self._offset} bytes early")
         self._ended = True
@@ -203,6 +200,8 @@ class _Transfer:
 
     def _take(self, piece: bytes, file: BinaryIO) -> None:
         file.write(piece)
+        # Who waits for this pull reads its progress from the file's size.
+        file.flush()
         if self._offset // SYNC_BYTES != (self._offset + len(piece)) // SYNC_BYTES:
             _sync(file)
         self._offset += len(piece)

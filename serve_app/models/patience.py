@@ -26,11 +26,13 @@ class Patience:
         self._cancelled = cancelled
         self._failures: Counter[Kind] = Counter()
 
-    def renew(self) -> None:
-        self._failures.clear()
+    def spend(self, failure: Failure, came: int = 0) -> None:
+        """Wait for the next try; `came` is how many new bytes the last one brought.
 
-    def spend(self, failure: Failure) -> None:
-        """Wait for the next try. Raises `failure` when there is none, and `PullCancelled`."""
+        Raises `failure` when there is no next try, and `PullCancelled`.
+        """
+        if came >= RENEWING_BYTES:
+            self._failures.clear()
         self._failures[failure.kind] += 1
         wait_s = min(FIRST_WAIT_S * 2 ** (self._failures.total() - 1), SLOWEST_WAIT_S)
         if (asked := retry_after_s(failure)) is not None:

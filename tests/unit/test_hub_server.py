@@ -128,6 +128,15 @@ def test_wrong_bytes_are_as_many_as_the_right_ones(hub: Hub) -> None:
     assert body != CONTENT
 
 
+def test_a_part_is_refused_when_the_file_is_another_or_the_hub_knows_no_parts(hub: Hub) -> None:
+    url, part = f"{hub.url}/{REPO}/resolve/main/big.gguf", {"Range": "bytes=10-19"}
+    etag = httpx.head(url).headers["ETag"]
+    assert httpx.get(url, headers=part | {"If-Range": etag}).status_code == 206
+    assert httpx.get(url, headers=part | {"If-Range": '"older"'}).content == CONTENT
+    hub.faults[REPO, "big.gguf"] = Fault(ignores_range=True)
+    assert httpx.get(url, headers=part).content == CONTENT
+
+
 def test_a_slow_file_takes_its_time(hub: Hub) -> None:
     hub.faults[REPO, "big.gguf"] = Fault(bytes_per_second=1_000_000)
     began = time.monotonic()

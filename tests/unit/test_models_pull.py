@@ -171,6 +171,16 @@ def test_a_cut_connection_goes_on_at_once(hub: Hub, store: ModelStore) -> None:
     assert hub.bytes_served(REPO, FILE) == SIZE
 
 
+def test_a_server_that_cuts_again_and_again(hub: Hub, store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.faults[REPO, FILE] = Fault(cut_after=SIZE // 10)
+    with pytest.raises(ModelUnavailable, match="broke off") as refused:
+        store.fetch(slot(SOURCE))
+    assert refused.value.code == "hub_unreachable"
+    monkeypatch.setattr("serve_app.models.patience.RENEWING_BYTES", SIZE // 20)
+    assert store.fetch(slot(SOURCE)).main.read_bytes() == CONTENT
+    assert hub.bytes_served(REPO, FILE) == SIZE
+
+
 @every_source
 def test_a_server_that_stalls(hub: Hub, store: ModelStore, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     be_quick(monkeypatch, read_timeout_s=0.2)
@@ -190,12 +200,12 @@ def test_cancelling_ends_any_wait(hub: Hub, store: ModelStore, fault: Fault) -> 
     began = time.monotonic()
     with pytest.raises(PullCancelled):
         store.fetch(slot(SOURCE), None, cancelled)
-    assert time.monotonic() - began < 1.3
+    assert time.monotonic() - began < DEADLINE_S / 4
     timer.join()
 
 
 def test_many_ask_and_one_pulls(hub: Hub, store: ModelStore) -> None:
-    hub.faults[REPO, FILE] = Fault(bytes_per_second=2_000_000)
+    hub.faults[REPO, FILE] = Fault(bytes_per_second=1_000_000)
     seen: list[list[PullProgress]] = [[] for _ in range(4)]
     threads = [threading.Thread(target=store.fetch, args=(slot(SOURCE), one.append)) for one in seen]
     for thread in threads:
