@@ -9,7 +9,7 @@ from serve_app.models.errors import ModelUnavailable
 from serve_app.models.hub_cache import HubCache, TreeFile
 
 if TYPE_CHECKING:
-    from serve_app.models.download import Remote
+    from serve_app.models.remote import Remote
     from serve_app.models.transport import Transport
 
 FORM = re.compile(r"^hf://(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+?(?=/|$)))?(?:/(?P<file>[\w./+-]+))?$")
@@ -47,8 +47,8 @@ class HubPlace:
         return self.cache.whole(self.revision)
 
     def missing(self, transport: "Transport") -> "list[Remote]":
-        from serve_app.models.download import storing
         from serve_app.models.hub_api import HubApi
+        from serve_app.models.room import storing
 
         api = HubApi(self, transport)
         if self.file:
@@ -64,9 +64,9 @@ class HubPlace:
 
     def _remote(self, commit: str, found: TreeFile) -> "Remote":
         from serve_app.models.checksum import Checksum
-        from serve_app.models.download import Remote
         from serve_app.models.hub_api import file_url, hub_headers, unavailable
         from serve_app.models.partial import Partial
+        from serve_app.models.remote import Remote
 
         cache = self.cache
         blob = cache.blob(found.etag)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from serve_app.models.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from serve_app.models.download import Remote
+    from serve_app.models.remote import Remote
     from serve_app.models.transport import Transport
 
 

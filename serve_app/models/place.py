@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from serve_app.models.download import Remote
+    from serve_app.models.remote import Remote
     from serve_app.models.transport import Transport
 
 

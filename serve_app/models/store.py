@@ -18,7 +18,7 @@ from serve_app.models.urls import FOLDER as URLS
 from serve_app.models.urls import UrlPlace
 
 if TYPE_CHECKING:
-    from serve_app.models.download import Remote
+    from serve_app.models.remote import Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _require_network(place: Place) -> None:
 
 def _require_space(remotes: "Sequence[Remote]") -> None:
     """All files at once: half a slot is of no use."""
-    from serve_app.models.download import require_space
+    from serve_app.models.room import require_space
 
     needed: dict[int, int] = defaultdict(int)
     folders: dict[int, Path] = {}

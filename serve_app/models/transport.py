@@ -160,7 +160,9 @@ def _translated() -> Iterator[None]:
     """The library's errors in our terms, most specific first."""
     try:
         yield
-    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+    except httpx2.ConnectTimeout as error:
+        raise Failure(Kind.UNREACHABLE, f"cannot be reached (no answer for {CONNECT_TIMEOUT_S:g} s)") from error
+    except (httpx2.ConnectError, httpx2.ProxyError) as error:
         raise Failure(Kind.UNREACHABLE, f"cannot be reached ({_reason(error)})") from error
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol, httpx2.TooManyRedirects) as error:
         raise Failure(Kind.REFUSED, f"cannot be asked ({_reason(error)})") from error

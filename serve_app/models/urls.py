@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from serve_app.models.errors import ModelUnavailable
 
 if TYPE_CHECKING:
-    from serve_app.models.download import Remote
+    from serve_app.models.remote import Remote
     from serve_app.models.transport import Failure, Transport
 
 FORM = re.compile(r"^(?P<url>https?://[^#\s]+)(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?$")
@@ -51,8 +51,8 @@ class UrlPlace:
     def missing(self, transport: "Transport") -> "list[Remote]":
         """Asks nobody: some servers know no HEAD, and the size comes with the file."""
         from serve_app.models.checksum import Checksum
-        from serve_app.models.download import Remote
         from serve_app.models.partial import Partial
+        from serve_app.models.remote import Remote
 
         one = Remote(
             source=self.source,

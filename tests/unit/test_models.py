@@ -1,6 +1,8 @@
 """The model store: from every form of source to files, or to a reason."""
 
+import contextlib
 import hashlib
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -286,6 +288,21 @@ def test_an_unreachable_hub(store: ModelStore) -> None:
         refused = refusal(store, source)
         assert refused.code == "hub_unreachable"
         assert "HF_ENDPOINT" in refused.message
+
+
+def test_a_hub_behind_a_wall(store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing comes back: neither a connection nor a refusal."""
+    monkeypatch.setattr("serve_app.models.transport.CONNECT_TIMEOUT_S", 0.1)
+    with socket.socket() as wall, contextlib.ExitStack() as waiting:
+        wall.bind(("127.0.0.1", 0))
+        wall.listen(0)
+        for _ in range(3):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                one.connect(wall.getsockname())
+        use_hub(monkeypatch, f"http://127.0.0.1:{wall.getsockname()[1]}", tmp_path / "cache")
+        assert "no answer" in refusal(store, "hf://acme/models/m.gguf").message
 
 
 def test_no_network_wanted(store: ModelStore, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,7 +289,7 @@ def test_a_real_small_disk(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyP
             assert refused.value.code == "disk_full"
             assert ("removed" in refused.value.message) == in_the_middle
             assert list(disk.rglob("*.part*")) == []
-            monkeypatch.setattr("serve_app.models.download.require_space", lambda *_: None)
+            monkeypatch.setattr("serve_app.models.transfer.require_space", lambda *_: None)
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 
