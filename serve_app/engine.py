@@ -140,7 +140,10 @@ class Engine:
             raise
         except Exception as error:
             self._load = None
-            raise self._give_up(self._as_load_failure(error)) from error
+            failure = self._give_up(self._as_load_failure(error))
+            if failure is error:
+                raise
+            raise failure from error
         self._watch = asyncio.create_task(self._watch_exit(running))
         ready = LoadReport(SlotState.READY, load_seconds=time.monotonic() - began, needs=needs)
         self._report(ready)
@@ -263,7 +266,8 @@ class Engine:
                 if health.state is HealthState.DEAD:
                     detail = health.detail or "its health check failed"
                     raise LoadFailed(self._slot.name, "engine_unhealthy", detail, process.log.tail(REASON_LINES))
-                if health.state in (HealthState.WARMING, HealthState.READY):
+                quick = health.state is HealthState.READY and shown.state is SlotState.STARTING
+                if health.state is HealthState.WARMING or quick:
                     shown = self._show_warming(health.progress, process, shown)
                 if health.state is HealthState.READY:
                     return

@@ -65,7 +65,7 @@ class Lease:
 class LeasePool:
     """All leases that one ingress holds on one slot, and the requests that wait for one. Lives on one event loop.
 
-    `changed` is called when the slot begins or ends to be asked for.
+    `changed` is called when requests begin to wait, and when none does any more.
     """
 
     def __init__(self, slot: SlotSpec, open_call: OpenCall, changed: Callable[[], None] = lambda: None) -> None:
@@ -103,8 +103,9 @@ class LeasePool:
         if len(self._line) >= self._slot.max_queued:
             raise QueueFull(self._slot.name, self._slot.max_queued)
         waiter = self._line.join(self._slot.priority if priority is None else priority, light)
+        if len(self._line) == 1:
+            self._changed()
         self._serve_the_line()
-        self._changed()
         try:
             return await waiter.granted
         except asyncio.CancelledError:
@@ -114,7 +115,8 @@ class LeasePool:
         finally:
             self._line.leave(waiter)
             self._stop_opening_for_nobody()
-            self._changed()
+            if not self._line:
+                self._changed()
 
     def put_back(self, lease: Lease, light: bool = False) -> None:
         if light:
@@ -127,8 +129,6 @@ class LeasePool:
             self._give_back(lease)
         if self._line:
             self._serve_the_line()
-        if lease.unused:
-            self._changed()
 
     @property
     def resident(self) -> bool:
@@ -223,6 +223,8 @@ class LeasePool:
                 ours = self._in_our_terms(error)
                 if isinstance(ours, EngineDied) and tries_left:
                     continue
+                if ours is error:
+                    raise
                 raise ours from error
             lease = Lease(granted, call)
             self._leases.append(lease)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,17 +11,21 @@ from typing import Any, ClassVar
 import aiohttp
 import pytest
 
-from providers.base import Command, Endpoint, Health, HealthState, ModelFiles, Placement, Provider, Route
+from providers.base import Command, Endpoint, Health, HealthState, MemoryNeeds, ModelFiles, Placement, Provider, Route
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
 from serve_app.engine import Engine, LoadReport
-from serve_app.errors import LoadFailed
+from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState as S
+from serve_app.models import ModelUnavailable, ModelUse, PullCancelled, PullProgress
+from serve_app.models.in_use import uses
+from serve_app.progress import Progress
 from serve_app.settings import Settings
 
 PATIENCE_S = 20.0
+NEEDS = MemoryNeeds(weights_bytes=7, cache_bytes=3)
 PROGRAM = """
 import http.server, os, pathlib, sys, time
 port, folder, way = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
@@ -29,8 +34,9 @@ if way == "fall":
     sys.exit("error: bad model")
 if way == "taken" and len(list(folder.glob("pid-*"))) == 1 or way == "always-taken":
     sys.exit("bind: Address already in use")
-if way == "hang":
-    time.sleep(99)
+if way in ("hang", "tells"):
+    print("loaded 75%", flush=True)
+    time.sleep(99 if way == "hang" else 0)
 state = "warming"
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -68,7 +74,13 @@ class Fake(Provider[SlotSpec]):
                 state = HealthState(await response.text())
         except aiohttp.ClientError:
             return Health(HealthState.STARTING)
-        return Health(state, progress=0.5 if state is HealthState.WARMING else None)
+        return Health(state, progress=0.5 if state is HealthState.WARMING and self.way != "tells" else None)
+
+    def memory_needs(self, slot: SlotSpec, model: ModelFiles, device: Device) -> MemoryNeeds | None:
+        return NEEDS
+
+    def load_progress(self, output: str) -> float | None:
+        return 0.75 if "loaded 75%" in output else None
 
     def infer(self, operation: Operation) -> Route | None:
         return None
@@ -131,9 +143,10 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeBench]:
 async def test_a_load_reports_its_steps(make: MakeBench) -> None:
     bench = make()
     running = await bench.engine.ensure_ready()
-    assert bench.states == [S.STARTING, S.WARMING, S.READY]
-    assert bench.reports[1].progress == 0.5
-    assert (bench.reports[-1].load_seconds or 0) > 0
+    assert bench.states[:3] == [S.STARTING, S.WARMING, S.READY]
+    assert bench.reports[1].progress == Progress(0.5)
+    assert (bench.reports[2].load_seconds or 0) > 0
+    assert [bench.reports[at].needs for at in (0, 2)] == [NEEDS, NEEDS]
     assert running.process.alive and not running.lost.done()
     assert await bench.engine.ensure_ready() is running
 
@@ -166,32 +179,50 @@ async def test_a_load_that_fails_says_why(
     error = await bench.failure()
     assert error.cause == cause and detail in error.detail
     assert bench.states[-1] is S.ERROR
-    assert bench.reports[-1].error is error and bench.reports[-1].next_try is not None
+    assert bench.reports[-1].error is error and bench.reports[-1].gave_up
     assert bench.living == []
 
 
-async def test_a_failure_is_followed_by_a_pause(make: MakeBench) -> None:
+async def test_a_failed_load_is_final_and_told_again_at_once(make: MakeBench) -> None:
     bench = make("fall")
+    assert not bench.engine.gave_up
     first = await bench.failure()
-    again = await bench.failure()
-    assert len(bench.pids) == 1
-    assert (again.cause, again.last_lines) == (first.cause, first.last_lines)
-    assert 0 < (again.retry_after_s or 0) <= (first.retry_after_s or 0)
-
-
-async def test_after_the_pause_it_is_tried_again(make: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = make("fall")
-    await bench.failure()
-    monkeypatch.setattr("serve_app.cooldown.Cooldown.remaining", lambda *_: 0.0)
     bench.provider.way = "well"
-    assert (await bench.engine.ensure_ready()).process.alive
+    assert bench.engine.gave_up
+    assert await bench.failure() is first
+    with pytest.raises(LoadFailed):
+        bench.engine.start_loading()
+    assert len(bench.pids) == 1 and bench.states.count(S.ERROR) == 1
+
+
+async def test_a_failed_load_is_told_to_all_who_wait(make: MakeBench) -> None:
+    bench = make("fall")
+    waiting = [asyncio.create_task(bench.engine.ensure_ready()) for _ in range(3)]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert isinstance(answers[0], LoadFailed) and all(one is answers[0] for one in answers)
+
+
+async def test_memory_is_measured_once_it_is_loaded(make: MakeBench) -> None:
+    bench = make()
+    await bench.engine.ensure_ready()
+    await until(lambda: bench.reports[-1].measured_bytes is not None)
+    measured = bench.reports[-1]
+    assert measured.state is S.READY and (measured.measured_bytes or 0) > 2**20
+    assert (measured.load_seconds, measured.needs) == (bench.reports[-2].load_seconds, NEEDS)
+
+
+async def test_what_an_engine_writes_tells_how_far_it_is_where_its_health_does_not(make: MakeBench) -> None:
+    bench = make("tells")
+    await bench.engine.ensure_ready()
+    shown = [report.progress for report in bench.reports if report.state is S.WARMING]
+    assert shown[-1] == Progress(0.75)
 
 
 async def test_a_port_that_is_taken_is_changed(make: MakeBench) -> None:
     bench = make("taken")
     await bench.engine.ensure_ready()
     assert len(bench.pids) == 2
-    assert bench.states == [S.STARTING, S.STARTING, S.WARMING, S.READY]
+    assert bench.states[:4] == [S.STARTING, S.STARTING, S.WARMING, S.READY]
 
 
 async def test_but_not_for_ever(make: MakeBench) -> None:
@@ -200,15 +231,44 @@ async def test_but_not_for_ever(make: MakeBench) -> None:
     assert len(bench.pids) == 3
 
 
+async def died(bench: Bench) -> EngineDied:
+    """A running engine's end, by the kernel."""
+    running = await bench.engine.ensure_ready()
+    os.kill(max(bench.living), 9)
+    return await asyncio.wait_for(running.lost, PATIENCE_S)
+
+
 async def test_a_death_is_told_and_the_next_request_loads_again(make: MakeBench) -> None:
     bench = make()
     running = await bench.engine.ensure_ready()
-    os.kill(bench.pids[0], 9)
-    error = await asyncio.wait_for(running.lost, PATIENCE_S)
+    error = await died(bench)
     assert "signal 9" in error.detail
     assert bench.reports[-1] == LoadReport(S.ERROR, error=error)
+    assert not bench.engine.gave_up
     again = await bench.engine.ensure_ready()
     assert again is not running and len(bench.living) == 1
+
+
+async def test_an_engine_that_dies_again_and_again_is_given_up(make: MakeBench) -> None:
+    bench = make()
+    for _ in range(2):
+        await died(bench)
+        assert not bench.engine.gave_up
+    lost = await died(bench)
+    assert "signal 9" in lost.detail
+    failure = await bench.failure()
+    assert failure.cause == "engine_crash_loop" and "3 times within 60 s" in failure.detail
+    assert bench.reports[-1] == LoadReport(S.ERROR, error=failure, gave_up=True)
+    assert len(bench.pids) == 3 and bench.living == []
+
+
+async def test_deaths_that_are_far_apart_are_no_loop(make: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.engine.CRASH_WINDOW_S", 0.0)
+    bench = make()
+    for _ in range(4):
+        await died(bench)
+    assert not bench.engine.gave_up
+    assert (await bench.engine.ensure_ready()).process.alive
 
 
 async def test_stop_ends_a_running_engine(make: MakeBench) -> None:
@@ -230,4 +290,161 @@ async def test_stop_during_a_load_leaves_nothing(make: MakeBench) -> None:
 async def test_stop_before_anything_was_loaded(make: MakeBench) -> None:
     bench = make()
     await bench.engine.stop()
+    assert bench.pids == []
+
+
+async def test_abort_during_a_load_tells_all_who_wait(make: MakeBench) -> None:
+    bench = make("hang")
+    waiting = [asyncio.create_task(bench.engine.ensure_ready()) for _ in range(2)]
+    await until(lambda: bench.pids)
+    await bench.engine.abort("it was unloaded")
+    for answer in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(answer, LoadFailed)
+        assert (answer.cause, answer.detail) == ("slot_unloaded", "it was unloaded")
+    assert bench.living == [] and bench.engine.gave_up
+    assert (await bench.failure()).cause == "slot_unloaded"
+
+
+async def test_abort_ends_a_running_engine_for_good(make: MakeBench) -> None:
+    bench = make()
+    running = await bench.engine.ensure_ready()
+    await bench.engine.abort("it was unloaded")
+    assert "unloaded" in running.lost.result().detail
+    assert (await bench.failure()).cause == "slot_unloaded"
+    assert bench.living == [] and len(bench.pids) == 1
+    assert S.ERROR not in bench.states, "it was asked to"
+
+
+async def test_abort_twice_is_once(make: MakeBench) -> None:
+    bench = make()
+    await bench.engine.abort("it was unloaded")
+    await bench.engine.abort("it was unloaded")
+    assert (await bench.failure()).cause == "slot_unloaded"
+    assert bench.pids == []
+
+
+@pytest.mark.parametrize("way", ["well", "fall"])
+async def test_its_files_are_in_use_as_long_as_it_may_read_them(make: MakeBench, tmp_path: Path, way: str) -> None:
+    run_dir = Settings(tmp_path, ()).run_dir
+    bench = make(way)
+    loading = bench.engine.start_loading()
+    await until(lambda: bench.pids)
+    if way == "well":
+        await loading
+        assert [(use.slot, use.paths) for use in uses(run_dir)] == [("chat", (tmp_path / "models/m.gguf",))]
+    await asyncio.wait([loading])
+    await bench.engine.stop()
+    assert uses(run_dir) == []
+
+
+# Pulling.
+
+
+class Store:
+    """A model store whose pull goes on when the test says so, and which notices at once when it is cancelled."""
+
+    def __init__(self, folder: Path, error: Exception | None = None) -> None:
+        self.folder, self.error = folder, error
+        self.here = False
+        self.cancelled: threading.Event | None = None
+        self.go_on, self.ended = threading.Event(), threading.Event()
+
+    def present(self, slot: SlotSpec) -> bool:
+        return self.here
+
+    def fetch(
+        self,
+        slot: SlotSpec,
+        on_progress: Callable[[PullProgress], None] | None = None,
+        cancelled: threading.Event | None = None,
+    ) -> ModelFiles:
+        files = ModelFiles(self.folder / "models/m.gguf")
+        if on_progress is None or cancelled is None:
+            return files
+        self.cancelled = cancelled
+        on_progress(PullProgress(25, 100, None, None, "m.gguf"))
+        try:
+            while not self.go_on.wait(0.01):
+                if cancelled.is_set():
+                    on_progress(PullProgress(50, 100, None, None, "m.gguf"))
+                    raise PullCancelled
+            if self.error is not None:
+                raise self.error
+            on_progress(PullProgress(100, 100, 5.0, 0.0, "m.gguf"))
+            self.here = True
+            return files
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    store = Store(tmp_path)
+    monkeypatch.setattr("serve_app.engine.ModelStore", lambda folder: store)
+    return store
+
+
+async def test_a_pull_is_told_in_bytes(make: MakeBench, store: Store) -> None:
+    bench = make()
+    loading = bench.engine.start_loading()
+    await until(lambda: len(bench.reports) == 2)
+    store.go_on.set()
+    await loading
+    assert bench.states[:6] == [S.PULLING] * 3 + [S.STARTING, S.WARMING, S.READY]
+    assert [report.progress for report in bench.reports[:3]] == [
+        None,
+        Progress(0.25, 25, 100, None, None),
+        Progress(1.0, 100, 100, 5.0, 0.0),
+    ]
+
+
+async def test_a_model_that_is_removed_before_it_is_marked_is_pulled_again(
+    make: MakeBench, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.go_on.set()
+    gone = iter([FileNotFoundError()])
+
+    def hold(self: ModelUse) -> None:
+        for error in gone:
+            store.here = False
+            raise error
+
+    monkeypatch.setattr(ModelUse, "hold", hold)
+    bench = make()
+    assert (await bench.engine.ensure_ready()).process.alive
+    assert [report.progress for report in bench.reports].count(Progress(1.0, 100, 100, 5.0, 0.0)) == 2
+
+
+async def test_a_pull_that_fails_says_why(make: MakeBench, store: Store) -> None:
+    store.error = ModelUnavailable("disk_full", "The disk is full.")
+    store.go_on.set()
+    bench = make()
+    failure = await bench.failure()
+    assert (failure.cause, failure.detail) == ("disk_full", "The disk is full.")
+    assert bench.states[-1] is S.ERROR and bench.pids == []
+
+
+async def test_a_pull_takes_as_long_as_it_takes(make: MakeBench, store: Store) -> None:
+    """`load_timeout_s` is for what comes after it."""
+    bench = make("hang", load_timeout_s=0.2)
+    loading = bench.engine.start_loading()
+    await until(lambda: len(bench.reports) == 2)
+    await asyncio.wait([loading], timeout=0.5)
+    assert not loading.done()
+    store.go_on.set()
+    assert (await bench.failure()).cause == "load_timeout"
+
+
+@pytest.mark.parametrize("how", ["stop", "abort"])
+async def test_a_pull_that_nobody_wants_any_more_is_cancelled_and_says_no_more(
+    make: MakeBench, store: Store, how: str
+) -> None:
+    bench = make()
+    loading = bench.engine.start_loading()
+    await until(lambda: len(bench.reports) == 2)
+    await (bench.engine.stop() if how == "stop" else bench.engine.abort("it was unloaded"))
+    assert store.cancelled is not None and store.cancelled.is_set() and store.ended.is_set()
+    assert loading.cancelled()
+    await asyncio.sleep(0)
+    assert [report.progress for report in bench.reports] == [None, Progress(0.25, 25, 100, None, None)]
     assert bench.pids == []
