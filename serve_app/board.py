@@ -11,7 +11,7 @@ from serve_app.fleet import SlotSeen, Wait
 from serve_app.lifecycle import LOADING, RESIDENT, SlotState, moves_between
 from serve_app.news import JsonRecord, ReplicaNews, Traffic, error_record
 from serve_app.placement import GIB, Claim
-from serve_app.slot_entry import SlotEntry, derived_state, record_of, seen, view_of
+from serve_app.slot_entry import Pull, SlotEntry, derived_state, record_of, seen, view_of
 
 logger = logging.getLogger("hal0.board")
 
@@ -54,6 +54,7 @@ class Board:
             known is None or (known.state, known.gave_up) != (news.state, news.gave_up)
         ):
             self._failed(entry, news, now)
+        entry.pull = None
         if news.state in LOADING:
             entry.failed = False
         if news.state is SlotState.READY and news.load_seconds is not None:
@@ -66,11 +67,40 @@ class Board:
         if not self._settle(entry, now) and news.progress is not None and news.progress != before:
             self._tell(entry, "progress", now)
 
+    def pull_began(self, slot: str, now: float) -> None:
+        """Its model is being pulled before it has a place; until that is done, the policy does not hear of it."""
+        entry = self._entries[slot]
+        entry.pull, entry.failed = Pull(), False
+        self._settle(entry, now)
+
+    def pull_progress(self, slot: str, progress: JsonRecord, now: float) -> None:
+        entry = self._entries[slot]
+        if entry.pull is not None and progress != entry.pull.progress:
+            entry.pull.progress = progress
+            self._tell(entry, "progress", now)
+
+    def pull_ended(self, slot: str, error: JsonRecord | None, now: float) -> None:
+        """`error`: why the model cannot be had; None: it is here."""
+        entry = self._entries[slot]
+        if entry.pull is None:
+            return
+        if error is None:
+            entry.pull.done = True
+            return
+        entry.pull = None
+        self._load_failed(entry, error, now)
+        self._settle(entry, now)
+
     def _failed(self, entry: SlotEntry, news: ReplicaNews, now: float) -> None:
         if news.gave_up:
-            entry.cooldown.failed(now)
-            entry.failed, entry.wanted = True, False
-        entry.last_error = (news.error or {}) | {"next_try": entry.cooldown.next_try if news.gave_up else None}
+            self._load_failed(entry, news.error or {}, now)
+        else:
+            entry.last_error = (news.error or {}) | {"next_try": None}
+
+    def _load_failed(self, entry: SlotEntry, error: JsonRecord, now: float) -> None:
+        entry.cooldown.failed(now)
+        entry.failed, entry.wanted = True, False
+        entry.last_error = error | {"next_try": entry.cooldown.next_try}
 
     def traffic_report(self, ingress: str, report: Mapping[str, Traffic], now: float) -> None:
         for name, traffic in report.items():
@@ -138,6 +168,7 @@ class Board:
         """Have it unloaded. A slot that is not there forgets its last failure."""
         entry = self._entries[slot]
         entry.wanted = entry.failed = False
+        entry.pull = None
         if entry.news or entry.queued:
             entry.unwanted_since = now
         self._end_cooldown(entry, now)
@@ -171,6 +202,8 @@ class Board:
                 entry.unwanted_since = None
             if entry.state in RESIDENT and not entry.wanted and now - (entry.loaded_at or now) >= STABLE_S:
                 entry.cooldown.succeeded()
+            if entry.pull is not None and entry.pull.done and not entry.asked_for:
+                entry.pull = None
             if entry.news or entry.state is not SlotState.OFFLINE:
                 self._settle(entry, now)
 
@@ -205,6 +238,16 @@ class Board:
             if entry.pinned or entry.spec.min_replicas
             for replica, news in entry.news.items()
             if news.state is SlotState.ERROR and not news.gave_up
+        ]
+
+    def to_load(self, now: float) -> list[SlotSpec]:
+        """Slots that are asked for and of which nothing is there yet."""
+        return [
+            entry.spec
+            for entry in self._entries.values()
+            if entry.asked_for
+            and not (entry.news or entry.pull or entry.unplaceable or entry.unwanted_since is not None)
+            and not entry.cooldown.remaining(now)
         ]
 
     def replicas(self, slot: str) -> list[str]:

@@ -1,24 +1,30 @@
 """The board as a Serve deployment: what replicas and ingresses report to, and what the API and the policy read."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import ray
 from ray import serve
 
 from providers.devices import Device
 from serve_app.board import Board
 from serve_app.bulletin import Bulletin, Sightings
 from serve_app.config import parse_config
+from serve_app.errors import LoadFailed
 from serve_app.events import Batch
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
-from serve_app.news import JsonRecord, ReplicaNews, Traffic
+from serve_app.models import ModelStore, ModelUnavailable
+from serve_app.news import JsonRecord, ReplicaNews, Traffic, error_record
 from serve_app.nodes import alive_nodes, declared
 from serve_app.orders import Order, OrderBook
-from serve_app.placement import advice_if_unplaceable, claim_of
+from serve_app.placement import advice_if_unplaceable, claim_of, fits
+from serve_app.progress import Progress
+from serve_app.pulls import Pulls
 from serve_app.settings import load_settings
 
 logger = logging.getLogger("hal0.board")
@@ -43,11 +49,26 @@ class BoardDeployment:
         known = {slot.name: (slot, devices[slot.name], claims[slot.name]) for slot in slots}
         self._board = Board(known, time.time(), self._bulletin.pins())
         self._orders = OrderBook()
+        self._node = ray.get_runtime_context().get_node_id()
+        self._only_here: set[str] = set()
+        """Slots that no other node could hold."""
+        self._store = ModelStore(load_settings().models_dir)
+        self._pulls = Pulls(self._store, self)
+        self._telling: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
-        self._changed = asyncio.Event()
+        self._changed, self._asked = asyncio.Event(), asyncio.Event()
         log_to(load_settings().logs_dir, "board")
         self._tasks = [asyncio.create_task(job()) for job in (self._call_the_roll, self._post, self._read_verdicts)]
         self._check_placement(time.time())
+
+    def pull_progress(self, slot: str, progress: Progress) -> None:
+        self._board.pull_progress(slot, progress.shown(), time.time())
+        self._wake()
+
+    def pull_ended(self, slot: str, failure: ModelUnavailable | None) -> None:
+        error = None if failure is None else error_record(LoadFailed(slot, failure.code, failure.message))
+        self._board.pull_ended(slot, error, time.time())
+        self._wake()
 
     async def hear(self, news: ReplicaNews) -> None:
         self._board.replica_news(news, time.time())
@@ -97,6 +118,7 @@ class BoardDeployment:
     async def unload(self, slot: str, force: bool) -> JsonRecord:
         """A slot that is loading stops that; requests in flight end only by `force`."""
         loading = not force and self._board.loading(slot)
+        self._pulls.cancel(slot)
         record = self._board.unload(slot, time.time())
         if force or loading:
             for replica in self._board.replicas(slot):
@@ -111,9 +133,30 @@ class BoardDeployment:
         return record
 
     async def _tell(self) -> None:
+        self._pull_ahead()
         self._changed.set()
+        self._asked.set()
         async with self._news:
             self._news.notify_all()
+
+    def _wake(self) -> None:
+        """`_tell` for those who cannot await."""
+        task = asyncio.create_task(self._tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def _pull_ahead(self) -> None:
+        """Where a slot can only live on this node, its model is brought here before it takes anybody's place."""
+        now = time.time()
+        for slot in self._board.to_load(now):
+            if slot.name in self._only_here and not self._store.present(slot):
+                self._board.pull_began(slot.name, now)
+                self._pulls.begin(slot)
+
+    async def __del__(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._pulls.close()
 
     async def _call_the_roll(self) -> None:
         while True:
@@ -129,9 +172,13 @@ class BoardDeployment:
             await asyncio.sleep(ROLL_CALL_S)
 
     def _check_placement(self, now: float) -> None:
-        nodes = declared(alive_nodes())
+        nodes = alive_nodes()
         for slot, claim in self._claims.items():
-            self._board.placement_checked(slot, advice_if_unplaceable(claim, nodes), now)
+            self._board.placement_checked(slot, advice_if_unplaceable(claim, declared(nodes)), now)
+            if {name for name, node in nodes.items() if fits(claim, node.total)} == {self._node}:
+                self._only_here.add(slot)
+            else:
+                self._only_here.discard(slot)
 
     async def _post(self) -> None:
         """Leave word for the policy."""
@@ -163,4 +210,9 @@ class BoardDeployment:
                 self._board.decided(verdict.waits, verdict.yielding, time.time())
                 if self._board.events.cursor != before:
                     await self._tell()
-            await asyncio.sleep(READ_S if self._board.somebody_waits else REPOST_S)
+            if self._board.somebody_waits:
+                await asyncio.sleep(READ_S)
+                continue
+            self._asked.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), REPOST_S)

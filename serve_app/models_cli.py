@@ -19,7 +19,7 @@ from serve_app.models.inventory import NotRemovable, Stored, stored
 from serve_app.models.removal import remove
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.store import ModelStore, sources_of
-from serve_app.settings import Settings, load_settings
+from serve_app.settings import load_settings
 
 DEFAULT_CONFIG = Path("configs/hal0.yaml")
 WRONG_USE = 2
@@ -49,8 +49,8 @@ def models(context: click.Context, config: Path | None) -> None:
         config = DEFAULT_CONFIG
     slots = _slots(config) if config else ()
     settings = load_settings()
-    with still(_run_dir(settings)):
-        live = uses(_run_dir(settings))
+    with still(settings.run_dir):
+        live = uses(settings.run_dir)
     store = ModelStore(settings.models_dir)
     rows = [_row(one, store, slots, live) for one in stored(settings.models_dir)]
     if not rows:
@@ -66,7 +66,7 @@ def rm(sources: tuple[str, ...]) -> None:
     settings, failed = load_settings(), False
     for source in sources:
         try:
-            freed = remove(source, settings.models_dir, _run_dir(settings))
+            freed = remove(source, settings.models_dir, settings.run_dir)
         except NotRemovable as error:
             click.echo(f"error: {error}", err=True)
             failed = True
@@ -123,10 +123,6 @@ def _wrong(problems: Iterable[str]) -> NoReturn:
     for problem in problems:
         click.echo(f"error: {problem}", err=True)
     sys.exit(WRONG_USE)
-
-
-def _run_dir(settings: Settings) -> Path:
-    return settings.home / "run"
 
 
 def _row(one: Stored, store: ModelStore, slots: Sequence[SlotSpec], live: Sequence[Use]) -> tuple[str, ...]:

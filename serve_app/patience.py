@@ -1,6 +1,7 @@
 """How a request waits for its slot: for how long, and what its client hears meanwhile."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from serve_app.reply import KEEP_ALIVE, Reply
 
 REASONING_S = 1.0
 """Between two lines of progress."""
-RETRY_S = 2.0
+RETRY_S = 3.0
+WANT_S = 2.0
 LONGEST_RETRY_S = 30.0
 """Clients take a longer Retry-After as a reason to give up."""
 
@@ -48,7 +50,9 @@ class Patience:
         try:
             while not (await asyncio.wait([getting], timeout=self._pause_s(request, pool, deadline)))[0]:
                 if time.monotonic() >= deadline and not pool.resident:
-                    await self._want(request.slot.name)
+                    await self._have_it_loaded(request.slot.name)
+                    if getting.done():
+                        break
                     raise self._still_loading(request.slot)
                 if request.streams:
                     await self._comfort(request, reply)
@@ -57,6 +61,12 @@ class Patience:
         finally:
             if lease is None:
                 _leave(getting, pool, request.light)
+
+    async def _have_it_loaded(self, slot: str) -> None:
+        """As far as the board can be told: the client is answered in any case."""
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(WANT_S):
+                await self._want(slot)
 
     def _pause_s(self, request: WaitingRequest, pool: LeasePool, deadline: float) -> float:
         """Until something is to be done for the request."""

@@ -20,6 +20,14 @@ MOST_ADVANCED = (
 
 
 @dataclass(slots=True)
+class Pull:
+    """Of a slot's model, before the slot has a place. Stands until a replica is heard of, or nobody asks any more."""
+
+    progress: JsonRecord | None = None
+    done: bool = False
+
+
+@dataclass(slots=True)
 class SlotEntry:
     """Times are Unix seconds."""
 
@@ -41,6 +49,7 @@ class SlotEntry:
     """Why it has no place yet."""
     yielding: bool = False
     """Its turn is over: what comes now waits for the next one."""
+    pull: Pull | None = None
     news: dict[str, ReplicaNews] = field(default_factory=dict)
     traffic: dict[str, Traffic] = field(default_factory=dict)
     cooldown: Cooldown = field(default_factory=Cooldown)
@@ -68,7 +77,14 @@ class SlotEntry:
         return max((t.priority for t in self.traffic.values() if t.priority is not None), default=self.spec.priority)
 
     @property
+    def asked_for(self) -> bool:
+        """Whether there is a reason to load it."""
+        return bool(self.queued or self.wanted or self.pinned or self.spec.min_replicas)
+
+    @property
     def progress(self) -> JsonRecord | None:
+        if self.pull is not None and not self.news:
+            return self.pull.progress
         loads = (n.progress for n in self.news.values() if n.state in LOADING and n.progress is not None)
         return next(loads, None) if self.state in LOADING else None
 
@@ -81,6 +97,8 @@ def derived_state(entry: SlotEntry, now: float) -> SlotState:
     """The slot's state from its replicas' and its traffic: that of the replica that has come furthest."""
     states = {SlotState.ERROR if news.gave_up else news.state for news in entry.news.values()}
     alone = SlotState.ERROR if entry.unplaceable or entry.failed else SlotState.OFFLINE
+    if entry.pull is not None and not (entry.pull.done and entry.waiting):
+        alone = SlotState.PULLING
     best = next((state for state in MOST_ADVANCED if state in states), alone)
     if entry.unwanted_since is not None and (best is SlotState.READY or best in LOADING):
         return SlotState.UNLOADING
@@ -138,8 +156,9 @@ def record_of(entry: SlotEntry) -> JsonRecord:
 
 def seen(entry: SlotEntry) -> SlotSeen | None:
     """What the policy needs to know; None if there is nothing to tell."""
-    busy = entry.news or entry.in_flight or entry.queued or entry.wanted or entry.pinned or entry.spec.min_replicas
-    if not busy and entry.unwanted_since is None:
+    if not (entry.news or entry.in_flight or entry.asked_for) and entry.unwanted_since is None:
+        return None
+    if entry.pull is not None and not entry.pull.done:
         return None
     return SlotSeen(
         replicas=tuple(ReplicaSeen(news.node, _phase(news)) for news in entry.news.values()),

@@ -19,7 +19,7 @@ TELL_ALL_S = 5.0
 
 
 class TrafficReporter:
-    """Tells what has changed, soon when a slot begins or ends to be asked for."""
+    """Tells what has changed, soon when requests begin or end to wait."""
 
     def __init__(self, send: Callable[[dict[str, Traffic]], Awaitable[object]]) -> None:
         self._send = send
@@ -34,7 +34,8 @@ class TrafficReporter:
         told_all = loop.time()
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await self._woken.wait()
             self._woken.clear()
             if loop.time() - told_all >= TELL_ALL_S:
                 told, told_all = {}, loop.time()

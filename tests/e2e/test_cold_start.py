@@ -31,7 +31,7 @@ def slots(folder: Path) -> str:
     slow = f"{{binary: {slow_engine(folder, 6)}}}"
     return ", ".join(
         [
-            slot(CHAT, name="slow", options=slow, load_wait_s=3),
+            slot(CHAT, name="slow", options=slow, load_wait_s=2),
             slot(CHAT, name="patient", options=slow),
             slot(CHAT, name="talkative", options=slow, progress_as_reasoning="true"),
             slot(CHAT, name="impatient", options=slow, load_wait_s=2.5),
@@ -81,7 +81,7 @@ def unload(server: Server, name: str) -> None:
 
 
 def test_the_official_client_gets_its_answer_from_a_slow_slot(client: Any) -> None:
-    """It takes more than twice `load_wait_s` to load; the client's own retries do the rest."""
+    """It takes more than three times `load_wait_s` to load; the client's own retries do the rest."""
     answer = client.chat.completions.create(model="slow", messages=USER)
     assert answer.choices[0].message.content == SCRIPT
 
