@@ -25,7 +25,8 @@ class OrderBook:
     async def next_for(self, replica: str, wait_s: float) -> Order | None:
         """None if there is none within `wait_s`."""
         try:
-            order = await asyncio.wait_for(self._queue(replica).get(), wait_s)
+            async with asyncio.timeout(wait_s):
+                order = await self._queue(replica).get()
         except TimeoutError:
             return None
         self._given.get(replica, set()).discard(order)

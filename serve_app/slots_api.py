@@ -121,7 +121,7 @@ def flag(request: Request, name: str) -> bool:
 
 def line_count(request: Request) -> int:
     text = request.query_params.get("lines", str(DEFAULT_LINES))
-    if not text.isdecimal() or not int(text) <= MOST_LINES:
+    if not text.isdecimal() or len(text) > len(str(MOST_LINES)) or int(text) > MOST_LINES:
         raise BadRequest(400, f"'lines' must be 0 to {MOST_LINES}, not '{text[:40]}'.", "invalid_value", "lines")
     return int(text)
 
