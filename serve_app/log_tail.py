@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -25,7 +25,7 @@ def tail(file: Path | None, lines: int) -> bytes:
     return b""  # it has been rotated away in this moment
 
 
-async def follow(folder: Path, slot: str, lines: int) -> AsyncIterator[bytes]:
+async def follow(folder: Path, slot: str, lines: int) -> AsyncGenerator[bytes, None]:
     """The last lines of the newest file, and then what comes from any replica, for ever. A file that is rotated away is
     read to its end."""
     opened: dict[Path, BinaryIO] = {}
