@@ -92,7 +92,7 @@ class Board:
         self._settle(entry, now)
 
     def _failed(self, entry: SlotEntry, news: ReplicaNews, now: float) -> None:
-        if news.gave_up:
+        if news.gave_up and entry.unwanted_since is None:
             self._load_failed(entry, news.error or {}, now)
         else:
             entry.last_error = (news.error or {}) | {"next_try": None}

@@ -115,7 +115,7 @@ class IngressDeployment:
 
     def _pool(self, slot: SlotSpec, changed: Callable[[], None]) -> LeasePool:
         handle = self._handles[slot.name].options(stream=True)
-        return LeasePool(slot, lambda: handle.lease.remote(self._id), changed)
+        return LeasePool(slot, lambda suspect: handle.lease.remote(self._id, suspect), changed)
 
     def _watch(self, pools: Mapping[str, LeasePool]) -> list[Callable[[], None]]:
         """Serve's router runs on a thread of its own; the pools live on this loop."""

@@ -35,7 +35,8 @@ class LeaseCall(Protocol):
     def cancel(self) -> None: ...
 
 
-OpenCall = Callable[[], LeaseCall]
+OpenCall = Callable[[str], LeaseCall]
+"""Its argument is the token of an engine that has not answered, if there is one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +78,7 @@ class LeasePool:
         self._grow_at = 0.0
         self._refusal: Callable[[], ServingError | None] = lambda: None
         self._held = False
+        self._suspect = ""
         self.answered = 0
         self.last_used: float | None = None
 
@@ -129,6 +131,11 @@ class LeasePool:
             self._give_back(lease)
         if self._line:
             self._serve_the_line()
+
+    def distrust(self, lease: Lease) -> None:
+        """Its engine did not answer: it is not used again, and the replica is told why another lease is asked for."""
+        lease.revoked = True
+        self._suspect = lease.endpoint.token
 
     @property
     def resident(self) -> bool:
@@ -214,7 +221,7 @@ class LeasePool:
     async def _open(self) -> Lease:
         """One call to the slot; its first item is the lease."""
         for tries_left in reversed(range(OPENING_TRIES)):
-            call = self._open_call()
+            call = self._open_call(self._suspect)
             items = call.__aiter__()
             try:
                 granted = await anext(items)

@@ -111,7 +111,7 @@ class Relay:
             try:
                 return await self._exchange(lease, exchange, reply)
             except NotBegun as error:
-                lease.revoked = True
+                pool.distrust(lease)
                 if last_try:
                     raise EngineDied(exchange.slot.name, str(error)) from error
             finally:

@@ -27,6 +27,7 @@ from serve_app.settings import load_settings
 UPKEEP_S = 2.0
 ORDER_WAIT_S = 10.0
 ANSWER_WAIT_S = 2.0
+SUSPICION_S = 2.0
 
 
 class SlotDeployment:
@@ -55,8 +56,9 @@ class SlotDeployment:
         )
         self._engine.start_loading()
 
-    async def lease(self, holder: str) -> AsyncIterator[Granted]:
+    async def lease(self, holder: str, suspect: str) -> AsyncIterator[Granted]:
         """Open as long as its holder, an ingress replica, uses the slot. The first item comes when the engine is ready.
+        `suspect` is the token of an engine that has not answered the holder, if there is one.
 
         Raises `LoadFailed` if it cannot be, `EngineDied` when it goes away later.
         """
@@ -64,6 +66,10 @@ class SlotDeployment:
         self._holders[released] = holder
         try:
             running = await self._ready()
+            if running.endpoint.token == suspect:
+                # A dead engine's sockets are gone before its guard is.
+                await asyncio.wait([running.lost], timeout=SUSPICION_S)
+                running = await self._ready()
             yield Granted(self._replica, running.endpoint, self._slot.parallel_requests)
             await self._until_released_or_lost(released, running)
         finally:

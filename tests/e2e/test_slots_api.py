@@ -193,7 +193,7 @@ def test_a_load_by_hand_ends_a_cooldown(server: Server) -> None:
     with Watcher(server) as watcher:
         ask(server, "broken", "load")
         watcher.wait_for("it is tried at once", lambda e: e["name"] == "broken" and e["state"] == "starting")
-        watcher.wait_for("it fails", lambda e: e["name"] == "broken" and e["state"] == "error" and e["id"] != "")
+        eventually("and fails again", lambda: watcher.moves("broken")[-1] == "error", 20)
     assert ask(server, "broken", "unload")["state"] in ("offline", "unloading", "error")
     server.wait_for_state("broken", "offline", timeout_s=20)
 

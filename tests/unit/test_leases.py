@@ -53,12 +53,14 @@ class Slot:
     """A pool and the calls that it has opened."""
 
     def __init__(self, **more: Any) -> None:
+        self.suspects: list[str] = []
         self.calls: list[Call] = []
         self.changes = 0
         spec = SlotSpec(name="chat", provider="llama.cpp", model="m", capabilities=(Capability.CHAT,), **more)
         self.pool = LeasePool(spec, self._open, self._changed)
 
-    def _open(self) -> Call:
+    def _open(self, suspect: str) -> Call:
+        self.suspects.append(suspect)
         self.calls.append(Call())
         return self.calls[-1]
 
@@ -623,3 +625,14 @@ async def test_who_is_served_is_not_refused(stack: AsyncExitStack) -> None:
     assert not waiting.done()
     slot.pool.put_back(first)
     assert await waiting is first
+
+
+async def test_an_engine_that_did_not_answer_is_named_when_another_lease_is_asked_for(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    lease = await slot.loaded(stack)
+    slot.pool.distrust(lease)
+    waiting = asyncio.create_task(slot.use(stack))
+    await until(lambda: len(slot.calls) == 2)
+    assert slot.suspects == ["", "token"]
+    slot.calls[1].grant("r1")
+    assert await waiting is not lease
