@@ -593,3 +593,54 @@ def test_no_history_leads_to_an_illegal_move_or_an_event_that_a_watcher_misses(
     for operation, after_s in operations:
         life.does(operation, after_s)
         life.watch()
+
+
+def test_a_pull_before_the_place(board: Board) -> None:
+    board.traffic_report("i1", {"chat": Traffic(0, 1, 0, None, 1.0, 0)}, 1)
+    assert [slot.name for slot in board.to_load(1)] == ["chat"]
+    board.pull_began("chat", 2)
+    assert state(board, 2) == "pulling"
+    assert board.sightings() == {}, "the policy does not hear of it yet"
+    assert board.to_load(2) == []
+    board.pull_progress("chat", {"fraction": 0.5}, 3)
+    assert board.records(3)[0]["progress"] == {"fraction": 0.5}
+    board.pull_ended("chat", None, 4)
+    assert board.sightings()["chat"].queued == 1
+    assert state(board, 4) == "pulling", "until its replica is heard of"
+    board.replica_news(news(1, S.STARTING), 5)
+    assert state(board, 5) == "starting"
+
+
+def test_a_pull_that_failed_is_a_failed_load(board: Board) -> None:
+    board.traffic_report("i1", {"chat": Traffic(0, 1, 0, None, 1.0, 0)}, 1)
+    board.pull_began("chat", 2)
+    board.pull_ended("chat", {"code": "model_gated"}, 3)
+    record = board.records(3)[0]
+    assert (record["state"], record["last_error"]) == ("error", {"code": "model_gated", "next_try": 13.0})
+    assert board.to_load(12) == [] and board.to_load(13) != []
+
+
+def test_unloading_ends_a_pull(board: Board) -> None:
+    board.load("chat", 1)
+    board.pull_began("chat", 2)
+    board.unload("chat", 3)
+    assert state(board, 3) == "offline"
+    board.pull_ended("chat", {"code": "late"}, 4)
+    assert state(board, 4) == "offline"
+
+
+def test_a_model_that_is_here_waits_for_its_place_without_a_pull(board: Board) -> None:
+    board.load("chat", 1)
+    board.pull_began("chat", 2)
+    board.pull_ended("chat", None, 3)
+    board.decided({"chat": Wait("no room", ("other",))}, (), 4)
+    assert state(board, 4) == "offline"
+
+
+def test_nobody_asks_any_more_after_a_pull(board: Board) -> None:
+    board.traffic_report("i1", {"chat": Traffic(0, 1, 0, None, 1.0, 0)}, 1)
+    board.pull_began("chat", 2)
+    board.traffic_report("i1", {"chat": Traffic(0, 0, 0, None)}, 3)
+    assert state(board, 3) == "pulling", "a pull outlives its client"
+    board.pull_ended("chat", None, 4)
+    assert state(board, 4) == "offline"
