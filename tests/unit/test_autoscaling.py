@@ -1,67 +1,206 @@
-"""The policy as a table: rule and demand in, replicas out."""
+"""Serve's policy: what the configuration owes the slots, what Serve is told, and what it is not."""
+
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from serve_app.autoscaling import Demand, SlotRule, target_replicas
+from serve_app import autoscaling, bulletin, nodes, scheduling
+from serve_app.autoscaling import SlotPolicy, rules_for
+from serve_app.bulletin import Sightings, Verdict
+from serve_app.config import parse_config
+from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Rules, SlotSeen, Wait
+from serve_app.placement import GIB
 
-
-def rule(low: int = 0, high: int = 1, unload_after_s: float | None = 60, per_replica: int = 1) -> SlotRule:
-    return SlotRule(low, high, unload_after_s, per_replica)
-
-
-def demand(replicas: int = 0, target: int = 0, leases: float = 0, quiet_s: tuple[float, ...] = ()) -> Demand:
-    return Demand(replicas, target, leases, quiet_s)
-
-
-@pytest.mark.parametrize(
-    ("case", "rules", "wants", "expected"),
-    [
-        ("nobody asks", rule(), demand(), 0),
-        ("first request", rule(), demand(leases=1), 1),
-        ("waiting for the first replica", rule(), demand(target=1, leases=1), 1),
-        ("nobody waits any more for a replica that never came", rule(), demand(target=1), 0),
-        ("in use", rule(), demand(1, 1, leases=1, quiet_s=(0,)), 1),
-        ("quiet, but not for long enough", rule(), demand(1, 1, quiet_s=(59,)), 1),
-        ("quiet for long enough", rule(), demand(1, 1, quiet_s=(60,)), 0),
-        ("replica has not reported yet", rule(), demand(1, 1), 1),
-        ("unloads at once", rule(unload_after_s=0), demand(1, 1, quiet_s=(0,)), 0),
-        ("never unloads", rule(unload_after_s=None), demand(1, 1, quiet_s=(1e9,)), 1),
-        ("floor", rule(low=1), demand(1, 1, quiet_s=(1e9,)), 1),
-        ("pinned and not there yet", rule(low=1), demand(), 1),
-        ("more leases, more replicas", rule(high=3), demand(1, 1, leases=2), 2),
-        ("never above the ceiling", rule(high=3), demand(3, 3, leases=9), 3),
-        ("two ingresses hold one lease each", rule(high=3, per_replica=2), demand(1, 1, leases=2), 1),
-        ("of two that nobody uses one stays warm", rule(high=2), demand(2, 2, quiet_s=(70, 3)), 1),
-    ],
-)
-def test_target(case: str, rules: SlotRule, wants: Demand, expected: int) -> None:
-    assert target_replicas(rules, wants) == expected, case
+SLOT = {"provider": "llama.cpp", "model": "m.gguf", "capabilities": ["chat"]}
+CHAT, EMBED = SLOT | {"name": "chat"}, SLOT | {"name": "embed"}
+CONFIG = {"slots": [CHAT, EMBED]}
+SIGHTINGS = Sightings("b", 1, {"chat": SlotSeen(queued=1)}, {"n1": 3.5})
 
 
-bounds = st.tuples(st.integers(0, 4), st.integers(1, 6)).filter(lambda pair: pair[0] <= pair[1])
+def rules(*slots: dict[str, Any], nodes: tuple[dict[str, float], ...] = (), **scheduling: Any) -> Rules:
+    return rules_for(parse_config({"slots": list(slots), "scheduling": scheduling}), list(nodes))
 
 
-@given(
-    bounds=bounds,
-    unload=st.one_of(st.none(), st.floats(0, 1000)),
-    per=st.integers(1, 4),
-    replicas=st.integers(0, 6),
-    target=st.integers(0, 6),
-    leases=st.floats(0, 50),
-    quiet=st.lists(st.floats(0, 2000), max_size=6),
-)
-def test_target_stays_within_bounds_and_never_abandons_a_lease(
-    bounds: tuple[int, int],
-    unload: float | None,
-    per: int,
-    replicas: int,
-    target: int,
-    leases: float,
-    quiet: list[float],
+# What is owed.
+
+
+def test_a_slot_is_owed_what_its_configuration_says() -> None:
+    given = {
+        "min_replicas": 1,
+        "max_replicas": 3,
+        "parallel_requests": 4,
+        "idle_after_s": 5,
+        "unload_after_s": None,
+        "priority": 7,
+    }
+    rule = rules(CHAT | given | {"resources": {"cpu": 2, "memory_gib": 1}, "device": "cpu"}).slots["chat"]
+    assert {name: getattr(rule, name) for name in given} == given
+    assert rule.claim == {"CPU": 2.0, "memory": float(GIB)}
+
+
+def test_the_nodes_decide_what_an_automatic_device_claims() -> None:
+    assert rules(CHAT).slots["chat"].claim == {}
+    [claim] = rules(CHAT | {"device": "vulkan"}).slots.values()
+    assert rules(CHAT, nodes=({"CPU": 2.0, "vulkan": 1.0},)).slots["chat"].claim == claim.claim != {}
+
+
+def test_groups_and_times() -> None:
+    found = rules(
+        CHAT,
+        EMBED,
+        turn_s=12,
+        memory_floor_gib=2,
+        groups=[{"slots": ["chat", "embed"], "resident": one} for one in ("one", "all")],
+    )
+    assert (found.turn_s, found.memory_floor_gib) == (12, 2)
+    both = frozenset({"chat", "embed"})
+    assert found.groups == (Group(both, exclusive=True), Group(both, exclusive=False))
+
+
+# What Serve is told.
+
+
+@dataclass(frozen=True)
+class Deployment:
+    name: str
+    app_name: str = "hal0"
+
+
+@dataclass
+class Context:
+    target_num_replicas: int
+    app_name: str = "hal0"
+
+
+@dataclass
+class World:
+    """What the policy sees, and what it did."""
+
+    sightings: Sightings | None = SIGHTINGS
+    decision: Decision | Exception = field(default_factory=lambda: Decision({}, {}, frozenset()))
+    nodes: dict[str, NodeSeen] = field(default_factory=lambda: {"n1": NodeSeen({"CPU": 2.0}), "n2": NodeSeen({})})
+    now: float = 1000.0
+    posted: list[Verdict] = field(default_factory=list)
+    fleets: list[Fleet] = field(default_factory=list)
+    applications: list[str] = field(default_factory=list)
+    looks: int = 0
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+
+    class Bulletin:
+        def __init__(self, application: str) -> None:
+            world.applications.append(application)
+
+        def sightings(self) -> Sightings | None:
+            return world.sightings
+
+        def post_verdict(self, verdict: Verdict) -> None:
+            world.posted.append(verdict)
+
+    class Scheduler:
+        def __init__(self, rules: Rules) -> None:
+            assert set(rules.slots) == {"chat", "embed"}
+
+        def decide(self, fleet: Fleet, now: float) -> Decision:
+            world.fleets.append(fleet)
+            if isinstance(world.decision, Exception):
+                raise world.decision
+            return world.decision
+
+    def alive_nodes() -> dict[str, NodeSeen]:
+        world.looks += 1
+        return world.nodes
+
+    monkeypatch.setattr(bulletin, "Bulletin", Bulletin)
+    monkeypatch.setattr(scheduling, "Scheduler", Scheduler)
+    monkeypatch.setattr(nodes, "alive_nodes", alive_nodes)
+    monkeypatch.setattr("time.monotonic", lambda: world.now)
+    return world
+
+
+def asked(policy: SlotPolicy, **targets: int) -> dict[str, int]:
+    contexts: Any = {Deployment(name): Context(target) for name, target in targets.items()}
+    answer, state = policy(contexts)
+    assert state == {}
+    assert set(answer) <= set(contexts), "by Serve's own ids"
+    return {deployment.name: target for deployment, target in answer.items()}
+
+
+def test_a_changed_number_is_told_and_nothing_else(world: World) -> None:
+    """A slot that Serve is told of with its own number, and that has a call waiting, would be given a replica."""
+    world.decision = Decision({"chat": 1, "embed": 0, "of another configuration": 5}, {}, frozenset())
+    assert asked(SlotPolicy(CONFIG), chat=0, embed=0) == {"chat": 1}
+    assert asked(SlotPolicy(CONFIG), chat=1, embed=2) == {"embed": 0}
+    assert asked(SlotPolicy(CONFIG), chat=1, embed=0) == {}
+
+
+def test_what_is_known_is_handed_to_the_scheduler(world: World) -> None:
+    policy = SlotPolicy(CONFIG)
+    asked(policy, chat=0, embed=2)
+    assert world.applications == ["hal0"]
+    [fleet] = world.fleets
+    assert fleet.slots == SIGHTINGS.slots and fleet.targets == {"chat": 0, "embed": 2}
+    assert fleet.nodes == {"n1": NodeSeen({"CPU": 2.0}, 3.5), "n2": NodeSeen({}, None)}
+
+
+def test_without_word_from_the_board_every_number_stays(world: World) -> None:
+    world.sightings = None
+    assert asked(SlotPolicy(CONFIG), chat=1, embed=0) == {}
+    assert world.fleets == [] and world.posted == []
+
+
+def test_the_board_is_told_who_waits_and_only_when_that_changes(world: World) -> None:
+    policy = SlotPolicy(CONFIG)
+    waits = {"chat": Wait("no room", ("embed",))}
+    for decision in (
+        Decision({}, waits, frozenset()),
+        Decision({"embed": 0}, waits, frozenset()),
+        Decision({}, waits, frozenset({"embed"})),
+    ):
+        world.decision = decision
+        asked(policy, chat=0, embed=1)
+    assert world.posted == [Verdict(waits, frozenset()), Verdict(waits, frozenset({"embed"}))]
+
+
+def test_nodes_are_looked_at_now_and_then(world: World) -> None:
+    policy = SlotPolicy(CONFIG)
+    asked(policy, chat=0)
+    looks = world.looks
+    asked(policy, chat=0)
+    assert world.looks == looks
+    world.now += autoscaling.NODES_FRESH_S
+    world.nodes = {"n3": NodeSeen({"CPU": 8.0})}
+    asked(policy, chat=0)
+    assert world.looks == looks + 1 and set(world.fleets[-1].nodes) == {"n3"}
+
+
+def test_a_policy_that_fails_keeps_every_number_and_complains_now_and_then(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = target_replicas(SlotRule(*bounds, unload, per), Demand(replicas, target, leases, tuple(quiet)))
-    assert bounds[0] <= answer <= bounds[1]
-    if leases > 0:
-        assert answer >= 1
+    policy = SlotPolicy(CONFIG)
+    world.decision = ZeroDivisionError("a bug")
+    assert asked(policy, chat=1) == {} and asked(policy, chat=1) == {}
+    assert len(caplog.records) == 1 and caplog.records[0].exc_info is not None
+    world.now += autoscaling.COMPLAIN_S
+    asked(policy, chat=1)
+    assert len(caplog.records) == 2
+    world.decision = Decision({"chat": 0}, {}, frozenset())
+    assert asked(policy, chat=1) == {"chat": 0}, "and goes on"
+
+
+def test_a_policy_crosses_to_the_controller_before_it_has_looked_at_anything() -> None:
+    policy = pickle.loads(pickle.dumps(SlotPolicy(CONFIG)))
+    assert isinstance(policy, SlotPolicy)
+
+
+def test_it_brings_nothing_along_when_it_is_copied_by_value() -> None:
+    """Module globals of the class are copied, too: what it needs it imports where it needs it."""
+    source = Path(autoscaling.__file__).read_text()
+    top = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+    assert top == ["import time", "from collections.abc import Mapping", "from typing import TYPE_CHECKING, Any"]

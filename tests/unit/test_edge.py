@@ -10,7 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from providers.errors import EngineError, InvalidRequest, ProviderError
 from serve_app.edge import Edge
-from serve_app.errors import BadRequest, EngineDied, LoadFailed, SlotUnplaceable
+from serve_app.errors import BadRequest, EngineDied, LoadFailed, QueueFull, SlotUnplaceable, StillLoading
 from serve_app.http_io import ClientGone, send_start, send_whole
 from serve_app.logs import FIELDS
 from serve_app.security import Door, Keys
@@ -22,6 +22,7 @@ ERRORS: list[tuple[Exception, int, str, str | None]] = [
     (LoadFailed("chat", "engine_exited", "it fell"), 503, "server_error", "engine_exited"),
     (SlotUnplaceable("chat", "no GPU"), 503, "server_error", "no_node_for_slot"),
     (EngineDied("chat", "it fell"), 502, "server_error", "engine_died"),
+    (QueueFull("chat", 2), 429, "rate_limit_error", "queue_full"),
     (ProviderError("no program"), 503, "server_error", "engine_misconfigured"),
     (HTTPException(404), 404, "invalid_request_error", "no_route"),
     (HTTPException(405, headers={"Allow": "GET"}), 405, "invalid_request_error", "method_not_allowed"),
@@ -74,6 +75,14 @@ async def test_every_error_has_the_same_envelope(error: Exception, status: int, 
     assert body_of(sent)["error"].keys() == {"message", "type", "param", "code"}
     assert (body_of(sent)["error"]["type"], body_of(sent)["error"]["code"]) == (kind, code)
     assert "secret inside" not in str(body_of(sent))
+
+
+async def test_a_load_that_takes_long_is_told_with_how_far_it_is() -> None:
+    sent = await ask(App(StillLoading("chat", {"model": "chat", "state": "pulling", "progress": 0.5}, 120, 12.4)))
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"retry-after"]) == (503, b"12")
+    assert body_of(sent).keys() == {"error", "loading"}
+    assert body_of(sent)["error"]["code"] == "model_loading"
+    assert body_of(sent)["loading"] == {"model": "chat", "state": "pulling", "progress": 0.5}
 
 
 async def test_anthropics_clients_get_theirs() -> None:
