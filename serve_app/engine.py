@@ -209,7 +209,8 @@ class Engine:
             progress = of_bytes(pull.bytes_done, pull.bytes_total, pull.bytes_per_second, pull.eta_seconds)
             loop.call_soon_threadsafe(show, progress)
 
-        pull = asyncio.ensure_future(asyncio.to_thread(self._store.fetch, self._slot, tell, cancelled))
+        pull = asyncio.create_task(asyncio.to_thread(self._store.fetch, self._slot, tell, cancelled))
+        pull.add_done_callback(_retrieve)
         try:
             return await asyncio.shield(pull)
         except asyncio.CancelledError:
@@ -335,7 +336,7 @@ def _lose(running: Running, reason: EngineDied) -> None:
         running.lost.set_result(reason)
 
 
-def _retrieve(task: "asyncio.Task[Running]") -> None:
-    """A failed load nobody waits for is reported elsewhere; asyncio need not complain about it, too."""
+def _retrieve(task: "asyncio.Task[Any]") -> None:
+    """A failure nobody waits for is reported elsewhere; asyncio need not complain about it, too."""
     if not task.cancelled():
         task.exception()

@@ -1,6 +1,7 @@
 """The engine of a slot, with a provider whose program the tests hold in their hands."""
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -216,6 +217,17 @@ async def test_what_an_engine_writes_tells_how_far_it_is_where_its_health_does_n
     await bench.engine.ensure_ready()
     shown = [report.progress for report in bench.reports if report.state is S.WARMING]
     assert shown[-1] == Progress(0.75)
+
+
+async def test_a_provider_need_not_know_what_an_engine_needs_and_how_far_it_is(
+    make: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Fake, "memory_needs")
+    monkeypatch.delattr(Fake, "load_progress")
+    bench = make("tells")
+    await bench.engine.ensure_ready()
+    assert {report.needs for report in bench.reports} == {None}
+    assert [report.progress for report in bench.reports[:3]] == [None, None, None]
 
 
 async def test_a_port_that_is_taken_is_changed(make: MakeBench) -> None:
@@ -437,7 +449,7 @@ async def test_a_pull_takes_as_long_as_it_takes(make: MakeBench, store: Store) -
 
 @pytest.mark.parametrize("how", ["stop", "abort"])
 async def test_a_pull_that_nobody_wants_any_more_is_cancelled_and_says_no_more(
-    make: MakeBench, store: Store, how: str
+    make: MakeBench, store: Store, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench = make()
     loading = bench.engine.start_loading()
@@ -448,3 +460,6 @@ async def test_a_pull_that_nobody_wants_any_more_is_cancelled_and_says_no_more(
     await asyncio.sleep(0)
     assert [report.progress for report in bench.reports] == [None, Progress(0.25, 25, 100, None, None)]
     assert bench.pids == []
+    del loading
+    gc.collect()
+    assert caplog.records == [], "asyncio does not complain of what nobody asks any more"
