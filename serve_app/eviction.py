@@ -20,13 +20,15 @@ def cheapest_sufficient(
     `frees[i][r]` is what candidate `i` frees of resource `r`, `lack[r]` what is missing of it; costs are at least 0.
     """
     lacking = [r for r, amount in enumerate(lack) if amount > TOLERANCE]
+    if not lacking:
+        return () if limit > 0 else None
     short = [lack[r] for r in lacking]
     given = [[free[r] for r in lacking] for free in frees]
-    useful = sorted((i for i, free in enumerate(given) if any(free)), key=costs.__getitem__)
-    if not lacking:
-        return ()
+    useful = sorted((i for i, free in enumerate(given) if costs[i] < limit and any(free)), key=costs.__getitem__)
     if not _suffice(useful, given, short):
         return None
+    if len(useful) == 1:
+        return tuple(useful)
     search = _exact if len(useful) <= EXACT_LIMIT else _greedy
     found = search(useful, costs, given, short, limit)
     return None if found is None else tuple(sorted(_pruned(found, costs, given, short)))
@@ -98,4 +100,4 @@ def _pruned(chosen: Sequence[int], costs: Sequence[float], given: Sequence[Amoun
 
 
 def _suffice(chosen: Sequence[int], given: Sequence[Amount], short: Amount) -> bool:
-    return all(sum(given[i][r] for i in chosen) >= amount - TOLERANCE for r, amount in enumerate(short))
+    return all(sum([given[i][r] for i in chosen]) >= amount - TOLERANCE for r, amount in enumerate(short))

@@ -4,8 +4,8 @@ Arrays have a row for each node and a column for each resource, so that one wait
 once: ten times a second, 200 nodes and dozens of waiting slots leave no time for loops.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,88 +19,119 @@ Nodes = NDArray[np.bool_]
 """Shape (nodes,)."""
 
 
-@dataclass(frozen=True, slots=True)
 class Demand:
-    """What one replica takes, a figure for each column. `needs` counts only where the node declares the resource."""
+    """What one replica takes: `claim` of shape (resources,), `amounts` with a row for each node. `needs` count only
+    where the node declares the resource. `claimed` and `needed` are the same with minus infinity for nothing, so that
+    it fits into any room, one that is overdrawn included: more may be used than was estimated."""
 
-    claim: Room
-    needs: Room | None
+    def __init__(self, claim: Room, needs: Room | None, declared: Nodes) -> None:
+        self.amounts = np.broadcast_to(claim, declared.shape) if needs is None else claim + needs * declared
+        self.needed: Room = np.where(self.amounts > 0, self.amounts, -np.inf)
+        self.claimed: Room = np.where(claim > 0, claim, -np.inf)
+
+
+class Freeing(Protocol):
+    """`frees` has a figure for each column."""
+
+    @property
+    def row(self) -> int: ...
+
+    @property
+    def frees(self) -> tuple[float, ...]: ...
+
+
+class Usage:
+    """What is taken on each node, summed up one replica at a time."""
+
+    def __init__(self) -> None:
+        self.by_node: dict[str, dict[str, float]] = {}
+
+    def add(self, node: str, amounts: Amounts, times: int = 1) -> None:
+        taken = self.by_node.get(node)
+        if taken is None:
+            taken = self.by_node[node] = {}
+        for name, amount in amounts.items():
+            taken[name] = taken.get(name, 0.0) + times * amount
 
 
 class Ledger:
     """`now`: free at this moment. `later`: free once all that was told to leave has left, less what is reserved.
     `bare`: free if nothing were there but what must always be."""
 
-    def __init__(self, nodes: Mapping[str, NodeSeen], columns: Iterable[str]) -> None:
+    def __init__(
+        self, nodes: Mapping[str, NodeSeen], columns: Iterable[str], used: Usage, leaving: Usage, owed: Usage
+    ) -> None:
         self.nodes = tuple(nodes)
         self.columns = tuple(columns)
         self.row = {name: index for index, name in enumerate(self.nodes)}
-        self._column = {name: index for index, name in enumerate(self.columns)}
-        declared = [[node.total.get(name, -1.0) for name in self.columns] for node in nodes.values()]
-        figures = np.array(declared, dtype=np.float64).reshape(len(self.nodes), len(self.columns))
-        self.declared: Nodes = figures >= 0
-        self.total: Room = np.maximum(figures, 0.0)
-        self.now: Room = self.total.copy()
-        self.later: Room = self.total.copy()
-        self.bare: Room = self.total.copy()
+        declared = self._table({name: node.total for name, node in nodes.items()}, missing=-1.0)
+        self.declared: Nodes = declared >= 0
+        self.total: Room = np.maximum(declared, 0.0)
+        self.now: Room = self.total - self._table(used.by_node) * self.declared
+        self.later: Room = self.now + self._table(leaving.by_node) * self.declared
+        self.bare: Room = self.total - self._table(owed.by_node) * self.declared
+
+    def _table(self, by_node: Mapping[str, Amounts], missing: float = 0.0) -> Room:
+        nothing = [missing] * len(self.columns)
+        rows = [
+            [amounts.get(name, missing) for name in self.columns] if (amounts := by_node.get(node)) else nothing
+            for node in self.nodes
+        ]
+        return np.array(rows, dtype=np.float64).reshape(len(self.nodes), len(self.columns))
 
     def demand(self, claim: Amounts, needs: Amounts) -> Demand:
         beyond = {name: amount for name, amount in needs.items() if amount > 0 and name not in claim}
-        return Demand(self._figures(claim), self._figures(beyond) if beyond else None)
+        more = np.array(self.figures(beyond)) if beyond else None
+        return Demand(np.array(self.figures(claim)), more, self.declared)
 
-    def _figures(self, amounts: Amounts) -> Room:
-        figures = np.zeros(len(self.columns))
-        for name, amount in amounts.items():
-            figures[self._column[name]] = amount
-        return figures
-
-    def everywhere(self, demand: Demand) -> Room:
-        """What the demand comes to on each node."""
-        if demand.needs is None:
-            return np.broadcast_to(demand.claim, self.total.shape)
-        return demand.claim + demand.needs * self.declared
-
-    def at(self, demand: Demand, row: int) -> Room:
-        return demand.claim if demand.needs is None else demand.claim + demand.needs * self.declared[row]
+    def figures(self, amounts: Amounts) -> tuple[float, ...]:
+        return tuple([amounts.get(name, 0.0) for name in self.columns])
 
     def occupy(self, demand: Demand, row: int) -> None:
         """One replica is there, or is to start."""
-        amount = self.at(demand, row)
-        self.now[row] -= amount
-        self.later[row] -= amount
+        self.now[row] -= demand.amounts[row]
+        self.later[row] -= demand.amounts[row]
 
     def reserve(self, demand: Demand, row: int) -> None:
-        self.later[row] -= self.at(demand, row)
+        self.later[row] -= demand.amounts[row]
 
-    def vacate(self, amount: Room, row: int) -> None:
+    def vacate(self, amount: Sequence[float] | Room, row: int) -> None:
         """So much of what is occupied will be free."""
-        self.later[row] += amount
+        self.later[row] += amount * self.declared[row]
 
-    def keep(self, amount: Room, row: int) -> None:
-        """So much is taken by what must always be there."""
-        self.bare[row] -= amount
+    def keep(self, demand: Demand, row: int) -> None:
+        """It must always be there."""
+        self.bare[row] -= demand.amounts[row]
+
+    def lacking(self, demand: Demand, leaving: Iterable[Freeing] = ()) -> Room:
+        """What is missing for the demand on each node, also when these have left."""
+        later = self.later
+        for one in leaving:
+            later = later.copy() if later is self.later else later
+            later[one.row] += one.frees * self.declared[one.row]
+        return np.maximum(demand.needed - later, 0.0)
 
     def fits_now(self, demand: Demand) -> Nodes:
         """Where it fits into what is free, and nobody has reserved."""
-        return _within(self.everywhere(demand), np.minimum(self.now, self.later))
+        return _within(demand.needed, np.minimum(self.now, self.later))
 
     def fits_later(self, demand: Demand) -> Nodes:
-        return _within(self.everywhere(demand), self.later)
+        return _within(demand.needed, self.later)
 
     def could_land(self, demand: Demand) -> Nodes:
         """Where Ray may start it: Ray knows only of claims, and nothing of reservations."""
-        return _within(np.broadcast_to(demand.claim, self.total.shape), self.now)
+        return _within(demand.claimed, self.now)
 
     def fits_empty(self, demand: Demand) -> Nodes:
-        return _within(self.everywhere(demand), self.total)
+        return _within(demand.needed, self.total)
 
     def fits_bare(self, demand: Demand) -> Nodes:
-        return _within(self.everywhere(demand), self.bare)
+        return _within(demand.needed, self.bare)
 
 
 def _within(amount: Room, room: Room) -> Nodes:
-    """Room may be below zero, where more is used than was estimated; that is nothing to one who takes none of it."""
-    return np.all((amount <= room + TOLERANCE) | (amount <= 0), axis=1)
+    fitting: Nodes = np.all(amount <= room + TOLERANCE, axis=1)
+    return fitting
 
 
 def first(nodes: Nodes) -> int | None:

@@ -33,8 +33,8 @@ class Groups:
                     self._exclusive.setdefault(slot, []).append(index)
                 else:
                     self._mates[slot] = self._mates.get(slot, frozenset()) | group.slots
-        for name, one in books.standings.items():
-            if one.present:
+        for name in self._exclusive:
+            if name in books.standings and books.standings[name].present:
                 self.enter(name)
 
     def enter(self, slot: str) -> None:
@@ -59,7 +59,7 @@ class Placing:
 
     def place(self, waiter: Waiter) -> Outcome:
         books, one = self._books, waiter.standing
-        demand = books.demands[one.name]
+        demand = books.demand(one.name)
         rivals = self._groups.rivals(one.name)
         staying = [name for name in rivals if name not in books.going]
         if any(not books.standings[name].live for name in staying):
@@ -82,7 +82,7 @@ class Placing:
         return Outcome(row=clearing.row, blockers=clearing.slots, rivals=rivals)
 
     def _clearing(self, waiter: Waiter, rivals: Iterable[str]) -> Clearing | None:
-        demand, spared = self._books.demands[waiter.name], self._groups.mates(waiter.name)
+        demand, spared = self._books.demand(waiter.name), self._groups.mates(waiter.name)
         if spared.intersection(rivals):
             return None
         victims = self._books.victims

@@ -1,10 +1,10 @@
 """One slot as it stands: what of it is there and where, what it is owed, and when it may go. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
-from serve_app.fleet import Fleet, Phase, Rules, SlotRule, SlotSeen
+from serve_app.fleet import Amounts, Fleet, Phase, Rules, SlotRule, SlotSeen
 
 USUAL_LOAD_S = 5.0
 GRACE_PART_OF_LOAD = 0.1
@@ -12,24 +12,25 @@ GRACE_LIMITS_S = (0.2, 3.0)
 NOTHING_SEEN = SlotSeen()
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """`live` are the nodes of its replicas, one entry for each, less those on their way out: these are in `leaving`.
-    `target` is Serve's."""
+    `target` is Serve's, `floor` the number of replicas that must always be there. A tuple, since hundreds of them are
+    made ten times a second."""
 
     name: str
     rule: SlotRule
     seen: SlotSeen
     target: int
+    floor: int
     live: tuple[str, ...]
     leaving: tuple[str, ...]
     loading: bool
     failed: bool
 
     @property
-    def floor(self) -> int:
-        """Replicas that must always be there."""
-        return 0 if self.seen.unwanted else max(self.rule.min_replicas, int(self.seen.pinned))
+    def amounts(self) -> Amounts:
+        """What one replica takes. A claim stands for itself, whatever was measured."""
+        return {**self.seen.needs, **self.rule.claim} if self.seen.needs else self.rule.claim
 
     @property
     def starting(self) -> int:
@@ -87,9 +88,10 @@ class Standing:
 
     def due_to_unload(self, now: float) -> bool:
         after = self.rule.unload_after_s
+        if after is None or self.loading or self.asked_for:
+            return False
         known = self.seen.last_used is not None or self.seen.loaded_at is not None
-        idle = known and not (self.loading or self.asked_for)
-        return idle and after is not None and self.quiet_s(now) >= after
+        return known and self.quiet_s(now) >= after
 
 
 def standings_of(rules: Rules, fleet: Fleet) -> Iterator[Standing]:
@@ -107,17 +109,16 @@ def standings_of(rules: Rules, fleet: Fleet) -> Iterator[Standing]:
 
 def _standing(name: str, rule: SlotRule, seen: SlotSeen, target: int) -> Standing:
     """A slot that Serve aims to have none of is leaving whatever the board says: it hears of that later."""
-    staying = [one for one in seen.replicas if one.phase is not Phase.LEAVING] if target else []
-    return Standing(
-        name,
-        rule,
-        seen,
-        target,
-        live=tuple(one.node for one in staying),
-        leaving=tuple(one.node for one in seen.replicas if not target or one.phase is Phase.LEAVING),
-        loading=any(one.phase is Phase.LOADING for one in staying),
-        failed=bool(staying) and all(one.phase is Phase.FAILED for one in staying),
-    )
+    live, leaving, loading, failed = [], [], False, True
+    for one in seen.replicas:
+        if target and one.phase is not Phase.LEAVING:
+            live.append(one.node)
+            loading |= one.phase is Phase.LOADING
+            failed &= one.phase is Phase.FAILED
+        else:
+            leaving.append(one.node)
+    floor = 0 if seen.unwanted else max(rule.min_replicas, int(seen.pinned))
+    return Standing(name, rule, seen, target, floor, tuple(live), tuple(leaving), loading, failed and bool(live))
 
 
 def counts(nodes: tuple[str, ...]) -> Mapping[str, int]:

@@ -17,7 +17,7 @@ def fewer_of(books: Books) -> dict[str, Fewer]:
     """The slots with more replicas than they need now, and since when."""
     found = {}
     for name, one in books.standings.items():
-        if one.target > one.load and one.live:
+        if one.target > 1 and one.live and one.target > one.load:
             before = books.memory.fewer.get(name, Fewer(books.now, one.load))
             found[name] = Fewer(before.since, max(before.count, one.load))
     return found
@@ -46,7 +46,9 @@ def _stuck(books: Books, one: Standing) -> bool:
 def grow(books: Books) -> None:
     """Further replicas, one at a time, where nobody waits for the room. Nobody gives way to them."""
     for name, one in books.standings.items():
-        if not one.target or one.load <= one.target or len(one.live) > one.target or not one.may_start(books.now):
+        if not 0 < one.target < one.rule.max_replicas or one.load <= one.target:
+            continue
+        if len(one.live) > one.target or not one.may_start(books.now):
             continue
         if name in books.targets or name in books.claimed or name in books.stranded:
             continue
@@ -64,7 +66,7 @@ def relieve(books: Books, fleet: Fleet) -> None:
         recently = books.now - books.memory.relieved.get(name, -READING_AGE_S) < READING_AGE_S
         if recently or any(holder in books.going for holder in books.holders.get(row, ())):
             continue
-        quiet = [victim for victim in books.victims.on(row) if victim.prospect.idle and _long_quiet(books, victim.slot)]
+        quiet = [victim for victim in books.victims.pool(idle_only=True).on(row) if _long_quiet(books, victim.slot)]
         if quiet:
             loss = min(quiet, key=lambda victim: victim.prospect.cost)
             books.claim(loss.slot)

@@ -1,8 +1,8 @@
 """The slots that may be given up, what each would free on which node, and what that costs. Pure."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,7 @@ TURN_OVER = 1e8
 IN_ITS_TURN = 1e11
 
 
-@dataclass(frozen=True, slots=True)
-class Prospect:
+class Prospect(NamedTuple):
     """How a slot may be lost. `ready`: at once. `idle`: to anybody; else only to one that has waited for its turn.
     `turn_over`: it must give way, once asked; else its turn has to end first."""
 
@@ -30,12 +29,16 @@ class Prospect:
     turn_over: bool
 
 
+def is_idle(standing: Standing, now: float) -> bool:
+    settled = not standing.busy and not standing.loading and not standing.starting
+    return settled and standing.quiet_s(now) >= standing.grace_s
+
+
 def prospect(standing: Standing, turn_s: float, yielding_since: float | None, now: float) -> Prospect:
-    settled = not standing.loading and not standing.starting
     loss = standing.loss(now)
-    if settled and not standing.busy and standing.quiet_s(now) >= standing.grace_s:
+    if is_idle(standing, now):
         return Prospect(loss, ready=True, idle=True, turn_over=True)
-    left_s = max(0.0, standing.turn_ends(turn_s, now) - now) if settled else turn_s
+    left_s = turn_s if standing.starting else max(0.0, standing.turn_ends(turn_s, now) - now)
     if left_s > 0:
         return Prospect(IN_ITS_TURN * (1.0 + left_s) + loss, ready=False, idle=False, turn_over=False)
     if yielding_since is None:
@@ -44,61 +47,111 @@ def prospect(standing: Standing, turn_s: float, yielding_since: float | None, no
     return Prospect(GIVING_WAY + loss, ready, idle=False, turn_over=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Victim:
-    """What giving `slot` up frees on one node. It may live on several."""
+class Outlook(NamedTuple):
+    """How slots may be lost at one moment."""
+
+    turn_s: float
+    yielding: Mapping[str, float]
+    now: float
+
+    def idle(self, standing: Standing) -> bool:
+        return is_idle(standing, self.now)
+
+    def of(self, standing: Standing) -> Prospect:
+        return prospect(standing, self.turn_s, self.yielding.get(standing.name), self.now)
+
+
+class Victim(NamedTuple):
+    """What giving `slot` up frees on one node, a figure for each column of the ledger. It may live on several nodes."""
 
     slot: str
     row: int
-    frees: Room
+    frees: tuple[float, ...]
     prospect: Prospect
 
 
-@dataclass(frozen=True, slots=True)
-class Clearing:
+class Clearing(NamedTuple):
     """Giving up `slots` makes room on the node of `row`."""
 
     row: int
     slots: tuple[str, ...]
 
 
+class Pool:
+    """Victims by node, the cheapest first, with what the first, the first two, ... of each node free together."""
+
+    def __init__(self, ledger: Ledger, victims: Iterable[Victim]) -> None:
+        self._by_row: list[list[Victim]] = [[] for _ in ledger.nodes]
+        for victim in sorted(victims, key=lambda victim: victim.prospect.cost):
+            self._by_row[victim.row].append(victim)
+        self._width = max(1, max((len(there) for there in self._by_row), default=1))
+        self._nothing = [0.0] * len(ledger.columns)
+        shape = (len(ledger.nodes), self._width)
+        self._costs: Room = np.array([self._costs_of(there) for there in self._by_row]).reshape(shape)
+        sums = [self._sums_of(there) for there in self._by_row]
+        self._sums: Room = np.array(sums).reshape(*shape, len(ledger.columns))
+
+    def _costs_of(self, there: Sequence[Victim]) -> list[float]:
+        return [victim.prospect.cost for victim in there] + [inf] * (self._width - len(there))
+
+    def _sums_of(self, there: Sequence[Victim]) -> list[list[float]]:
+        sums, last = [], self._nothing
+        for victim in there:
+            last = [a + b for a, b in zip(last, victim.frees, strict=True)]
+            sums.append(last)
+        return sums + [self._nothing] * (self._width - len(there))
+
+    def on(self, row: int) -> Sequence[Victim]:
+        return self._by_row[row]
+
+    def remove(self, victim: Victim) -> None:
+        left = [other for other in self._by_row[victim.row] if other.slot != victim.slot]
+        self._by_row[victim.row] = left
+        self._costs[victim.row] = self._costs_of(left)
+        self._sums[victim.row] = self._sums_of(left)
+
+    def promising(self, lack: Room) -> Iterable[tuple[int, float]]:
+        """The nodes where the victims suffice, and a bound on what that costs, the best first: if the cheapest three
+        do not suffice but the cheapest four do, then no set suffices without the fourth or a dearer one."""
+        suffices = (lack[:, None, :] <= self._sums + TOLERANCE).all(axis=2)
+        place = suffices.argmax(axis=1)[:, None]
+        enough = np.take_along_axis(suffices, place, axis=1)
+        bounds = np.where(enough, np.take_along_axis(self._costs, place, axis=1), inf)[:, 0]
+        bounds[(lack <= TOLERANCE).all(axis=1)] = 0.0
+        rows = np.nonzero(bounds < inf)[0]
+        order = rows[np.argsort(bounds[rows], kind="stable")]
+        return zip(order.tolist(), bounds[order].tolist(), strict=True)
+
+
 class Victims:
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, standings: Iterable[Standing], outlook: Outlook) -> None:
         self._ledger = ledger
-        self._by_slot: dict[str, list[Victim]] = {}
-        self._by_row: dict[int, dict[str, Victim]] = {}
-        self._idle_room = np.zeros_like(ledger.total)
-        self._any_room = np.zeros_like(ledger.total)
-
-    def add(self, standing: Standing, demand: Demand, outlook: Prospect) -> None:
-        """Which of several replicas Serve stops is its own choice: what is freed on a node is only what is certain."""
-        for node, count in counts(standing.live).items():
-            row = self._ledger.row.get(node)
-            spare = min(count, standing.target) - standing.floor
-            if row is None or spare <= 0:
-                continue
-            victim = Victim(standing.name, row, spare * self._ledger.at(demand, row), outlook)
-            self._by_slot.setdefault(standing.name, []).append(victim)
-            self._by_row.setdefault(row, {})[standing.name] = victim
-            self._count(victim, 1)
-
-    def _count(self, victim: Victim, sign: int) -> None:
-        self._any_room[victim.row] += sign * victim.frees
-        if victim.prospect.idle:
-            self._idle_room[victim.row] += sign * victim.frees
+        self._outlook = outlook
+        self._left = {one.name: one for one in standings}
+        self._known: dict[str, list[Victim]] = {}
+        self._pools: dict[bool, Pool] = {}
 
     def of(self, slot: str) -> list[Victim]:
-        return self._by_slot.get(slot, [])
+        if slot not in self._known:
+            one = self._left.get(slot)
+            self._known[slot] = [] if one is None else list(_victims(self._ledger, one, self._outlook.of(one)))
+        return self._known[slot]
 
-    def on(self, row: int) -> Iterable[Victim]:
-        return self._by_row.get(row, {}).values()
+    def pool(self, idle_only: bool) -> Pool:
+        """All are looked at only if somebody's turn has come."""
+        if idle_only not in self._pools:
+            names = (one.name for one in self._left.values() if not idle_only or self._outlook.idle(one))
+            self._pools[idle_only] = Pool(self._ledger, (victim for name in names for victim in self.of(name)))
+        return self._pools[idle_only]
 
     def take(self, slot: str) -> list[Victim]:
         """Nobody else may have it."""
-        taken = self._by_slot.pop(slot, [])
+        taken = self.of(slot)
+        self._left.pop(slot, None)
+        self._known[slot] = []
         for victim in taken:
-            del self._by_row[victim.row][slot]
-            self._count(victim, -1)
+            for pool in self._pools.values():
+                pool.remove(victim)
         return taken
 
     def cheapest(
@@ -106,45 +159,28 @@ class Victims:
     ) -> Clearing | None:
         """The cheapest way to room for `demand`. `rivals` must go in any case, `spared` stay in any case."""
         forced = {name: self.of(name) for name in rivals}
-        if not all(self._eligible(victims, idle_only) for victims in forced.values()):
+        if not all(victims and (victims[0].prospect.idle or not idle_only) for victims in forced.values()):
             return None
-        later = self._later_without(forced)
-        needed = self._ledger.everywhere(demand)
-        lack = np.where(needed > 0, needed - later, 0.0)
-        room = self._idle_room if idle_only else self._any_room
-        feasible = np.nonzero((lack - room <= TOLERANCE).all(axis=1))[0].tolist()
+        pool = self.pool(idle_only)
+        lack = self._ledger.lacking(demand, [victim for victims in forced.values() for victim in victims])
         best, best_cost = None, inf
-        for bound, row in sorted((self._bound(row, lack[row], idle_only), row) for row in feasible):
+        for row, bound in pool.promising(lack):
             if bound >= best_cost:
                 break
-            eligible = [
-                victim
-                for victim in self.on(row)
-                if victim.slot not in spared and victim.slot not in forced and (victim.prospect.idle or not idle_only)
-            ]
-            costs = [victim.prospect.cost for victim in eligible]
-            found = cheapest_sufficient(costs, [v.frees.tolist() for v in eligible], lack[row].tolist(), best_cost)
+            choice = [v for v in pool.on(row) if v.slot not in spared and v.slot not in forced]
+            costs = [victim.prospect.cost for victim in choice]
+            found = cheapest_sufficient(costs, [victim.frees for victim in choice], lack[row].tolist(), best_cost)
             if found is not None:
-                best = Clearing(row, (*forced, *(eligible[index].slot for index in found)))
+                best = Clearing(row, (*forced, *(choice[index].slot for index in found)))
                 best_cost = sum(costs[index] for index in found)
         return best
 
-    @staticmethod
-    def _eligible(victims: list[Victim], idle_only: bool) -> bool:
-        return bool(victims) and all(victim.prospect.idle or not idle_only for victim in victims)
 
-    def _later_without(self, forced: Mapping[str, list[Victim]]) -> Room:
-        if not forced:
-            return self._ledger.later
-        later = self._ledger.later.copy()
-        for victims in forced.values():
-            for victim in victims:
-                later[victim.row] += victim.frees
-        return later
-
-    def _bound(self, row: int, lack: Room, idle_only: bool) -> float:
-        """No set of the node's victims that suffices costs less."""
-        if (lack <= TOLERANCE).all():
-            return 0.0
-        costs = [v.prospect.cost for v in self.on(row) if v.prospect.idle or not idle_only]
-        return min(costs, default=0.0)
+def _victims(ledger: Ledger, one: Standing, outlook: Prospect) -> Iterator[Victim]:
+    """Which of several replicas Serve stops is its own choice: what is freed on a node is only what is certain."""
+    figures = ledger.figures(one.amounts)
+    for node, count in counts(one.live).items():
+        row = ledger.row.get(node)
+        spare = min(count, one.target) - one.floor
+        if row is not None and spare > 0:
+            yield Victim(one.name, row, figures if spare == 1 else tuple(spare * f for f in figures), outlook)

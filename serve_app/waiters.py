@@ -30,13 +30,10 @@ def waiters_of(books: Books) -> list[Waiter]:
 
 
 def _waits(books: Books, one: Standing) -> bool:
-    if not one.may_start(books.now) or one.name in books.targets:
-        return False
-    if one.name in books.stranded:
-        return not one.live
-    there = len(one.live) + one.starting
+    stranded = one.name in books.stranded and not one.live
     # A replica that is to go may still be in the list: until it is not, one more would be confused with it.
-    return there == 0 or (there < one.floor and len(one.live) <= one.target)
+    short = not one.target or (one.target < one.floor and len(one.live) <= one.target)
+    return (stranded or short) and one.name not in books.targets and one.may_start(books.now)
 
 
 def _waiter(books: Books, one: Standing) -> Waiter:

@@ -16,7 +16,7 @@ SHOWN_NODE_ID = 8
 
 
 def wait_of(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
-    demand = books.demands[waiter.name]
+    demand = books.demand(waiter.name)
     if not books.ledger.fits_empty(demand).any():
         return Wait(_too_large(books, waiter), hopeless=True)
     if outcome.rivals:
@@ -34,7 +34,7 @@ def _too_large(books: Books, waiter: Waiter) -> str:
     ledger = books.ledger
     if not ledger.nodes:
         return "no node is there"
-    needed = ledger.everywhere(books.demands[waiter.name])
+    needed = books.demand(waiter.name).amounts
     lacking = np.nonzero((needed > ledger.total + TOLERANCE).all(axis=0))[0].tolist()
     if not lacking:
         claim = ", ".join(f"{name}: {_figure(amount)}" for name, amount in waiter.standing.rule.claim.items())
@@ -57,7 +57,7 @@ def _beside_rivals(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
 
 
 def _held_for_good(books: Books, waiter: Waiter) -> Wait:
-    row = _likeliest(books, waiter, books.ledger.fits_empty(books.demands[waiter.name]))
+    row = _likeliest(books, waiter, books.ledger.fits_empty(books.demand(waiter.name)))
     there = dict.fromkeys((*books.holders.get(row, ()), *books.kept.get(row, ())))
     fixed = tuple(name for name in there if name != waiter.name and books.standings[name].floor)
     pinned = all(books.standings[name].seen.pinned for name in fixed)
@@ -77,18 +77,16 @@ def _until_they_left(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
 def _in_the_way(books: Books, waiter: Waiter, row: int) -> tuple[str, ...]:
     """The slots that hold or have reserved what it lacks on that node."""
     ledger = books.ledger
-    needed = ledger.at(books.demands[waiter.name], row)
+    needed = books.demand(waiter.name).amounts[row]
     lacking = (needed > ledger.later[row] + TOLERANCE) & (needed > 0)
     there = dict.fromkeys((*books.holders.get(row, ()), *books.kept.get(row, ())))
-    return tuple(
-        name for name in there if name != waiter.name and (ledger.at(books.demands[name], row)[lacking] > 0).any()
-    )
+    return tuple(name for name in there if name != waiter.name and (books.demand(name).amounts[row][lacking] > 0).any())
 
 
 def _likeliest(books: Books, waiter: Waiter, nodes: Nodes) -> int:
     """Of these nodes the one that lacks the smallest part of what the slot needs."""
     ledger = books.ledger
-    needed = ledger.everywhere(books.demands[waiter.name])
+    needed = books.demand(waiter.name).amounts
     parts = np.where(needed > 0, (needed - ledger.later) / np.where(needed > 0, needed, 1.0), -np.inf)
     worst = np.where(nodes, parts.max(axis=1, initial=-np.inf), np.inf)
     return int(worst.argmin())
@@ -96,7 +94,7 @@ def _likeliest(books: Books, waiter: Waiter, nodes: Nodes) -> int:
 
 def _shortage(books: Books, waiter: Waiter, row: int) -> str:
     ledger = books.ledger
-    needed = ledger.at(books.demands[waiter.name], row)
+    needed = books.demand(waiter.name).amounts[row]
     free = np.minimum(ledger.now[row], np.maximum(ledger.later[row], 0.0))
     short = np.nonzero((needed > 0) & (needed > free + TOLERANCE))[0].tolist()
     column = short[0] if short else int(needed.argmax())
