@@ -45,7 +45,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
         self.wfile.write(state.encode())
-        state = "dead" if way == "sick" else "ready"
+        if way != "tells" or (folder / "go-on").exists():
+            state = "dead" if way == "sick" else "ready"
     def log_message(self, *_):
         pass
 http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
@@ -106,7 +107,7 @@ class Bench:
 
     @property
     def pids(self) -> list[int]:
-        return [int(path.name.removeprefix("pid-")) for path in self.folder.iterdir()]
+        return [int(path.name.removeprefix("pid-")) for path in self.folder.glob("pid-*")]
 
     @property
     def living(self) -> list[int]:
@@ -214,9 +215,11 @@ async def test_memory_is_measured_once_it_is_loaded(make: MakeBench) -> None:
 
 async def test_what_an_engine_writes_tells_how_far_it_is_where_its_health_does_not(make: MakeBench) -> None:
     bench = make("tells")
-    await bench.engine.ensure_ready()
-    shown = [report.progress for report in bench.reports if report.state is S.WARMING]
-    assert shown[-1] == Progress(0.75)
+    loading = bench.engine.start_loading()
+    await until(lambda: bench.reports and bench.reports[-1].progress == Progress(0.75))
+    assert bench.states[-1] is S.WARMING
+    (bench.folder / "go-on").touch()
+    await loading
 
 
 async def test_a_provider_need_not_know_what_an_engine_needs_and_how_far_it_is(
@@ -225,6 +228,7 @@ async def test_a_provider_need_not_know_what_an_engine_needs_and_how_far_it_is(
     monkeypatch.delattr(Fake, "memory_needs")
     monkeypatch.delattr(Fake, "load_progress")
     bench = make("tells")
+    (bench.folder / "go-on").touch()
     await bench.engine.ensure_ready()
     assert {report.needs for report in bench.reports} == {None}
     assert [report.progress for report in bench.reports[:3]] == [None, None, None]
