@@ -15,7 +15,7 @@ from statistics import median
 from benchmarks.statistics import percentile
 from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Rules, SlotRule
 from serve_app.scheduling import Scheduler
-from tests.support.fleet_simulator import Arrival, FleetSimulator, SlotTruth, Timing
+from tests.support.fleet_simulator import Arrival, Decided, FleetSimulator, SlotTruth, Timing
 
 GIB = 2.0**30
 TURN_S = 30.0
@@ -86,7 +86,7 @@ class Tally:
         self._evicted: set[str] = set()
         self._yielding: frozenset[str] = frozenset()
 
-    def note(self, _simulator: FleetSimulator, fleet: Fleet, decision: Decision) -> None:
+    def note(self, fleet: Fleet, decision: Decision) -> None:
         self.waiting.append(len(decision.waits))
         self.most_resident = max(self.most_resident, sum(bool(seen.replicas) for seen in fleet.slots.values()))
         stopped = {name for name, target in decision.targets.items() if not target}
@@ -98,7 +98,7 @@ class Tally:
         self._yielding = decision.yielding
 
 
-def simulator_of(day: Day, tally: Tally) -> FleetSimulator:
+def simulator_of(day: Day, tally: Tally, decided: Decided = lambda *_: None) -> FleetSimulator:
     chance = Random(day.seed)
     rules, truths = {}, {}
     for index in range(day.slots):
@@ -119,7 +119,12 @@ def simulator_of(day: Day, tally: Tally) -> FleetSimulator:
     total = {"vram_gib": 24.0, "CPU": 16.0, "memory": 48 * GIB}
     nodes = {f"{index:08x}": NodeSeen(total) for index in range(day.nodes)}
     timing = Timing(waiting_tick_s=2.0, tick_s=60.0, together_s=0.25)
-    simulator = FleetSimulator(Rules(rules, tuple(pairs), TURN_S), nodes, truths, chance, timing, tally.note)
+
+    def note(simulator: FleetSimulator, fleet: Fleet, decision: Decision) -> None:
+        tally.note(fleet, decision)
+        decided(simulator, fleet, decision)
+
+    simulator = FleetSimulator(Rules(rules, tuple(pairs), TURN_S), nodes, truths, chance, timing, note)
     simulator.expect(arrivals(day, names, chance))
     return simulator
 

@@ -111,6 +111,8 @@ class Books:
         """A node where it can start at once, unless Ray might well put it where others must come first."""
         demand = self.demand(one.name)
         fitting = self.ledger.fits_now(demand)
+        if not fitting.any():
+            return None
         possible = self.ledger.could_land(demand)
         risky = possible & ~fitting & self._overdue
         return first(fitting) if risky.sum() <= RISK * possible.sum() else None

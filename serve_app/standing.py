@@ -60,8 +60,12 @@ class Standing(NamedTuple):
 
     def quiet_s(self, now: float) -> float:
         """Since it was last used, or loaded; 0 where neither is known."""
-        moments = [at for at in (self.seen.last_used, self.seen.loaded_at) if at is not None]
-        return 0.0 if self.busy or self.loading or not moments else max(0.0, now - max(moments))
+        if self.loading or self.busy:
+            return 0.0
+        used, loaded = self.seen.last_used, self.seen.loaded_at
+        if used is None or (loaded is not None and loaded > used):
+            used = loaded
+        return 0.0 if used is None else max(0.0, now - used)
 
     @property
     def grace_s(self) -> float:
@@ -76,7 +80,7 @@ class Standing(NamedTuple):
         return load_s / (1.0 + self.quiet_s(now))
 
     def turn_ends(self, turn_s: float, now: float) -> float:
-        """When it gives way to others although it is busy; inf if those who waited for it first are not served."""
+        """When it gives way to others although it is busy; not soon, while those who waited for it wait still."""
         loaded_at = self.seen.loaded_at
         if self.loading:
             return now + turn_s + (self.seen.load_s or USUAL_LOAD_S)
@@ -122,4 +126,4 @@ def _standing(name: str, rule: SlotRule, seen: SlotSeen, target: int) -> Standin
 
 
 def counts(nodes: tuple[str, ...]) -> Mapping[str, int]:
-    return {node: nodes.count(node) for node in nodes}
+    return {nodes[0]: 1} if len(nodes) == 1 else {node: nodes.count(node) for node in nodes}

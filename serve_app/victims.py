@@ -1,6 +1,6 @@
 """The slots that may be given up, what each would free on which node, and what that costs. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -37,14 +37,14 @@ def is_idle(standing: Standing, now: float) -> bool:
 def prospect(standing: Standing, turn_s: float, yielding_since: float | None, now: float) -> Prospect:
     loss = standing.loss(now)
     if is_idle(standing, now):
-        return Prospect(loss, ready=True, idle=True, turn_over=True)
-    left_s = turn_s if standing.starting else max(0.0, standing.turn_ends(turn_s, now) - now)
-    if left_s > 0:
-        return Prospect(IN_ITS_TURN * (1.0 + left_s) + loss, ready=False, idle=False, turn_over=False)
+        return Prospect(loss, True, True, True)
+    ends = now + turn_s if standing.starting else standing.turn_ends(turn_s, now)
+    if ends > now:
+        return Prospect(IN_ITS_TURN * (1.0 + ends - now) + loss, False, False, False)
     if yielding_since is None:
-        return Prospect(TURN_OVER + loss, ready=False, idle=False, turn_over=True)
+        return Prospect(TURN_OVER + loss, False, False, True)
     ready = not standing.seen.in_flight and now - yielding_since >= YIELD_SETTLES_S
-    return Prospect(GIVING_WAY + loss, ready, idle=False, turn_over=True)
+    return Prospect(GIVING_WAY + loss, ready, False, True)
 
 
 class Outlook(NamedTuple):
@@ -82,24 +82,19 @@ class Pool:
 
     def __init__(self, ledger: Ledger, victims: Iterable[Victim]) -> None:
         self._by_row: list[list[Victim]] = [[] for _ in ledger.nodes]
-        for victim in sorted(victims, key=lambda victim: victim.prospect.cost):
+        for victim in victims:
             self._by_row[victim.row].append(victim)
-        self._width = max(1, max((len(there) for there in self._by_row), default=1))
-        self._nothing = [0.0] * len(ledger.columns)
-        shape = (len(ledger.nodes), self._width)
-        self._costs: Room = np.array([self._costs_of(there) for there in self._by_row]).reshape(shape)
-        sums = [self._sums_of(there) for there in self._by_row]
-        self._sums: Room = np.array(sums).reshape(*shape, len(ledger.columns))
-
-    def _costs_of(self, there: Sequence[Victim]) -> list[float]:
-        return [victim.prospect.cost for victim in there] + [inf] * (self._width - len(there))
-
-    def _sums_of(self, there: Sequence[Victim]) -> list[list[float]]:
-        sums, last = [], self._nothing
-        for victim in there:
-            last = [a + b for a, b in zip(last, victim.frees, strict=True)]
-            sums.append(last)
-        return sums + [self._nothing] * (self._width - len(there))
+        width = max(1, max((len(there) for there in self._by_row), default=1))
+        self._costs: Room = np.full((len(ledger.nodes), width), inf)
+        self._sums: Room = np.zeros((len(ledger.nodes), width, len(ledger.columns)))
+        for there in self._by_row:
+            there.sort(key=_cost)
+        ranked = [(row, place, victim) for row, there in enumerate(self._by_row) for place, victim in enumerate(there)]
+        if ranked:
+            rows, places, all_victims = zip(*ranked, strict=True)
+            self._costs[rows, places] = [victim.prospect.cost for victim in all_victims]
+            self._sums[rows, places] = [victim.frees for victim in all_victims]
+            self._sums.cumsum(axis=1, out=self._sums)
 
     def on(self, row: int) -> Sequence[Victim]:
         return self._by_row[row]
@@ -107,8 +102,11 @@ class Pool:
     def remove(self, victim: Victim) -> None:
         left = [other for other in self._by_row[victim.row] if other.slot != victim.slot]
         self._by_row[victim.row] = left
-        self._costs[victim.row] = self._costs_of(left)
-        self._sums[victim.row] = self._sums_of(left)
+        self._costs[victim.row] = inf
+        self._sums[victim.row] = 0.0
+        if left:
+            self._costs[victim.row, : len(left)] = [other.prospect.cost for other in left]
+            self._sums[victim.row, : len(left)] = np.cumsum([other.frees for other in left], axis=0)
 
     def promising(self, lack: Room) -> Iterable[tuple[int, float]]:
         """The nodes where the victims suffice, and a bound on what that costs, the best first: if the cheapest three
@@ -123,6 +121,10 @@ class Pool:
         return zip(order.tolist(), bounds[order].tolist(), strict=True)
 
 
+def _cost(victim: Victim) -> float:
+    return victim.prospect.cost
+
+
 class Victims:
     def __init__(self, ledger: Ledger, standings: Iterable[Standing], outlook: Outlook) -> None:
         self._ledger = ledger
@@ -134,7 +136,7 @@ class Victims:
     def of(self, slot: str) -> list[Victim]:
         if slot not in self._known:
             one = self._left.get(slot)
-            self._known[slot] = [] if one is None else list(_victims(self._ledger, one, self._outlook.of(one)))
+            self._known[slot] = [] if one is None else _victims(self._ledger, one, self._outlook.of(one))
         return self._known[slot]
 
     def pool(self, idle_only: bool) -> Pool:
@@ -176,11 +178,13 @@ class Victims:
         return best
 
 
-def _victims(ledger: Ledger, one: Standing, outlook: Prospect) -> Iterator[Victim]:
+def _victims(ledger: Ledger, one: Standing, outlook: Prospect) -> list[Victim]:
     """Which of several replicas Serve stops is its own choice: what is freed on a node is only what is certain."""
-    figures = ledger.figures(one.amounts)
+    found = []
     for node, count in counts(one.live).items():
         row = ledger.row.get(node)
         spare = min(count, one.target) - one.floor
         if row is not None and spare > 0:
-            yield Victim(one.name, row, figures if spare == 1 else tuple(spare * f for f in figures), outlook)
+            frees = ledger.figures(one.amounts)
+            found.append(Victim(one.name, row, frees if spare == 1 else tuple(spare * f for f in frees), outlook))
+    return found

@@ -84,6 +84,10 @@ class Starved:
     ahead: int
 
 
+Decided = Callable[["FleetSimulator", Fleet, Decision], None]
+"""Called with each decision, before it acts."""
+
+
 class FleetSimulator:
     def __init__(
         self,
@@ -92,7 +96,7 @@ class FleetSimulator:
         slots: Mapping[str, SlotTruth],
         chance: Random,
         timing: Timing | None = None,
-        decided: Callable[["FleetSimulator", Fleet, Decision], None] = lambda _simulator, _fleet, _decision: None,
+        decided: Decided = lambda *_: None,
     ) -> None:
         self.rules, self.nodes, self.slots = rules, nodes, slots
         self.timing = timing or Timing()
@@ -102,7 +106,7 @@ class FleetSimulator:
         self.seen: dict[str, SlotSeen] = {}
         self.held: frozenset[str] = frozenset()
         self.starved: list[Starved] = []
-        self.stops = self.starts = self.answered = self.never_placed = 0
+        self.stops = self.starts = self.arrived = self.answered = self.never_placed = self.longest_queue = 0
         self._used = {name: dict.fromkeys(node.total, 0.0) for name, node in nodes.items()}
         self._pending: list[Replica] = []
         self._chance = chance
@@ -223,7 +227,10 @@ class FleetSimulator:
     # The ingresses.
 
     def _arrive(self, arrival: Arrival) -> None:
-        self.slots[arrival.slot].queue.append(arrival)
+        self.arrived += 1
+        queue = self.slots[arrival.slot].queue
+        queue.append(arrival)
+        self.longest_queue = max(self.longest_queue, len(queue))
         self._serve(arrival.slot)
 
     def _hear(self, yielding: frozenset[str]) -> None:
