@@ -61,7 +61,7 @@ class SlotSpec(Frozen):
     request_timeout_s: float | None = Field(
         default=None, gt=0, description="a request that takes longer is ended, waiting included; null never"
     )
-    max_queued: int = Field(default=256, ge=0, description="requests that wait at once; one more is refused with 429")
+    max_queued: int = Field(default=256, ge=1, description="requests that wait at once; one more is refused with 429")
     priority: int = Field(default=0, ge=-100, le=100, description="of its requests; higher ones wait less")
     progress_as_reasoning: bool = Field(
         default=False, description="tell streaming chat clients of a load's progress as reasoning_content"

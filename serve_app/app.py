@@ -24,7 +24,6 @@ from serve_app.slot import SlotDeployment
 logger = logging.getLogger("hal0")
 
 MANY_CALLS = 10_000
-METRIC_WINDOW_S = 1.0
 DRAIN_WAIT_S = 600.0
 """How long a replica that is to stop waits for its requests: they are never cut to make room."""
 HEALTH_CHECK_S = 1.0
@@ -98,8 +97,6 @@ def _slot(
             upscale_delay_s=0,
             downscale_delay_s=0,
             downscale_to_zero_delay_s=0,
-            metrics_interval_s=METRIC_WINDOW_S / 4,
-            look_back_period_s=METRIC_WINDOW_S,
         ),
         request_router_config=RequestRouterConfig(request_router_class=ROUTER),
         graceful_shutdown_timeout_s=DRAIN_WAIT_S,

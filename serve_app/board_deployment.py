@@ -11,11 +11,13 @@ import ray
 from ray import serve
 
 from providers.devices import Device
+from serve_app.background import repeatedly
 from serve_app.board import Board
 from serve_app.bulletin import Bulletin, Sightings
 from serve_app.config import parse_config
 from serve_app.errors import LoadFailed
 from serve_app.events import Batch
+from serve_app.fleet import NodeSeen
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
 from serve_app.models import ModelStore, ModelUnavailable
@@ -58,8 +60,9 @@ class BoardDeployment:
         self._news = asyncio.Condition()
         self._changed, self._asked = asyncio.Event(), asyncio.Event()
         log_to(load_settings().logs_dir, "board")
-        self._tasks = [asyncio.create_task(job()) for job in (self._call_the_roll, self._post, self._read_verdicts)]
-        self._check_placement(time.time())
+        jobs = (repeatedly(self._call_the_roll, ROLL_CALL_S), self._post(), self._read_verdicts())
+        self._tasks = [asyncio.create_task(job) for job in jobs]
+        self._check_placement(alive_nodes(), time.time())
 
     def pull_progress(self, slot: str, progress: Progress) -> None:
         self._board.pull_progress(slot, progress.shown(), time.time())
@@ -159,20 +162,17 @@ class BoardDeployment:
         self._pulls.close()
 
     async def _call_the_roll(self) -> None:
-        while True:
-            now = time.time()
-            self._board.tick(now)
-            for replica in await gone_among(self._board.reporters()):
-                self._board.reporter_gone(replica, now)
-                self._orders.forget(replica)
-            for replica in self._board.to_revive():
-                self._orders.give(replica, Order.RELOAD)
-            await asyncio.to_thread(self._check_placement, now)
-            await self._tell()
-            await asyncio.sleep(ROLL_CALL_S)
+        now = time.time()
+        self._board.tick(now)
+        for replica in await gone_among(self._board.reporters()):
+            self._board.reporter_gone(replica, now)
+            self._orders.forget(replica)
+        for replica in self._board.to_revive():
+            self._orders.give(replica, Order.RELOAD)
+        self._check_placement(await asyncio.to_thread(alive_nodes), now)
+        await self._tell()
 
-    def _check_placement(self, now: float) -> None:
-        nodes = alive_nodes()
+    def _check_placement(self, nodes: Mapping[str, NodeSeen], now: float) -> None:
         for slot, claim in self._claims.items():
             self._board.placement_checked(slot, advice_if_unplaceable(claim, declared(nodes)), now)
             if {name for name, node in nodes.items() if fits(claim, node.total)} == {self._node}:

@@ -30,12 +30,13 @@ class Feed:
     async def run(self) -> None:
         while True:
             try:
-                batch = await self._events_after(self._cursor, WAIT_S)
+                self._take(await self._events_after(self._cursor, WAIT_S))
             except Exception as error:
                 logger.info("the board does not answer: %s", error)
                 await asyncio.sleep(AGAIN_S)
-                continue
-            self._cursor = batch.cursor
-            for event in batch.events:
-                self._views[event["name"]] = event
-                self._heard(event)
+
+    def _take(self, batch: Batch) -> None:
+        self._cursor = batch.cursor
+        for event in batch.events:
+            self._views[event["name"]] = event
+            self._heard(event)

@@ -29,9 +29,6 @@ CURRENT_CLUSTER = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current
 """Where Ray says which cluster runs on this machine."""
 
 SERVE_ENVIRONMENT = {
-    # Ray's defaults of 10 s would delay every unloading by as much.
-    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5",
     # In HAProxy mode an ingress replica waits this long for load balancers before it stops: 30 s by default.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_USAGE_STATS_ENABLED": "0",

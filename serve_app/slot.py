@@ -12,6 +12,7 @@ from ray import serve
 from providers.base import MemoryNeeds
 from providers.devices import Device
 from providers.registry import provider
+from serve_app.background import repeatedly
 from serve_app.config import parse_slot
 from serve_app.engine import Engine, LoadReport, Running
 from serve_app.engine_memory import available_bytes
@@ -44,7 +45,7 @@ class SlotDeployment:
         self._news_count = 0
         self._last_report: LoadReport | None = None
         self._mailbox: Mailbox[ReplicaNews] = Mailbox(board.hear.remote)
-        self._tasks = [asyncio.create_task(job()) for job in (self._keep_up, self._obey)]
+        self._tasks = [asyncio.create_task(repeatedly(self._keep_up, UPKEEP_S)), asyncio.create_task(self._obey())]
         self._engine = Engine(
             provider(self._slot.provider),
             self._slot,
@@ -83,12 +84,13 @@ class SlotDeployment:
 
     async def _dated(self, failure: LoadFailed) -> LoadFailed:
         """The failure with the time of the next try, which the board knows once it has heard of it."""
-        next_try: float | None = None
+        wait_s = failure.retry_after_s
         with contextlib.suppress(Exception):
             async with asyncio.timeout(ANSWER_WAIT_S):
                 await self._mailbox.flush()
-                next_try = await self._board.next_try.remote(self._slot.name)
-        return failure if next_try is None else failure.after(next_try - time.time())
+                next_try: float | None = await self._board.next_try.remote(self._slot.name)
+                wait_s = wait_s if next_try is None else next_try - time.time()
+        return failure.after(wait_s or 0.0)
 
     async def _until_released_or_lost(self, released: asyncio.Event, running: Running) -> None:
         release = asyncio.create_task(released.wait())
@@ -112,14 +114,12 @@ class SlotDeployment:
     async def _keep_up(self) -> None:
         """Release the leases of ingresses that were killed; tell a board that was restarted what it has missed, and
         how much memory this node has."""
-        while True:
-            await asyncio.sleep(UPKEEP_S)
-            gone = await gone_among(frozenset(self._holders.values()))
-            for released, holder in self._holders.items():
-                if holder in gone:
-                    released.set()
-            if self._last_report is not None:
-                self._tell(self._last_report)
+        gone = await gone_among(frozenset(self._holders.values()))
+        for released, holder in self._holders.items():
+            if holder in gone:
+                released.set()
+        if self._last_report is not None:
+            self._tell(self._last_report)
 
     async def _obey(self) -> None:
         """Do what the board says."""
