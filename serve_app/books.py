@@ -159,5 +159,5 @@ def unseen(plans: tuple[Plan, ...], one: Standing, now: float) -> tuple[Plan, ..
         met = next((plan for plan in left if plan.node == node), None)
         if met is not None and len(left) > one.starting:
             left.remove(met)
-    left = left[len(left) - one.starting :] if len(left) > one.starting else left
+    left = left[: one.starting]
     return (*left, *(Plan("", now) for _ in range(one.starting - len(left))))

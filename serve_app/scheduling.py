@@ -41,7 +41,7 @@ def decide(rules: Rules, fleet: Fleet, now: float, memory: Memory) -> tuple[Deci
     )
     return decision, Memory(
         plans=books.plans,
-        waiting={waiter.name: waiter.since for waiter in waiting},
+        waiting={waiter.name: waiter.since for waiter in waiters},
         fewer=fewer,
         yielding={name: memory.yielding.get(name, now) for name in yielding},
         relieved=relieved_at(books),

@@ -173,7 +173,7 @@ class Victims:
             costs = [victim.prospect.cost for victim in choice]
             found = cheapest_sufficient(costs, [victim.frees for victim in choice], lack[row].tolist(), best_cost)
             if found is not None:
-                best = Clearing(row, (*forced, *(choice[index].slot for index in found)))
+                best = Clearing(row, (*forced, *sorted(choice[index].slot for index in found)))
                 best_cost = sum(costs[index] for index in found)
         return best
 

@@ -116,10 +116,10 @@ def _stand(books: Books, waiter: Waiter, blocker: str) -> str:
         return "unloading"
     if one.floor:
         return "pinned" if one.seen.pinned else "must always be there"
-    if not one.live and not one.target:
-        return "comes first"
-    if one.loading or one.starting:
+    if one.loading or one.starting or books.targets.get(blocker):
         return "loading"
+    if not one.live:
+        return "comes first"
     if not one.busy:
         return f"idle for {one.quiet_s(now):.0f} s"
     count, stand = (one.seen.in_flight, "in flight") if one.seen.in_flight else (one.seen.queued, "waiting")

@@ -21,6 +21,7 @@ SWAP_S = 8.0
 
 def check(simulator: FleetSimulator, fleet: Fleet, decision: Decision) -> None:
     """After each decision, before it acts."""
+    assert simulator.scheduler.decide(fleet, simulator.now) == decision
     for name, target in decision.targets.items():
         seen, before = fleet.slots.get(name), fleet.targets[name]
         assert target != before
@@ -112,7 +113,7 @@ def run_to_the_end(simulator: FleetSimulator) -> None:
         simulator.run(simulator.now + 5)
 
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @quick
