@@ -9,7 +9,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -82,15 +81,6 @@ class LeasePool:
         self.answered = 0
         self.last_used: float | None = None
 
-    @asynccontextmanager
-    async def use(self, priority: int | None = None, light: bool = False) -> AsyncIterator[Lease]:
-        """A lease for one request. Waits for the slot to load where it must; raises why it cannot be had."""
-        lease = self.take(light) or await self.wait(priority, light)
-        try:
-            yield lease
-        finally:
-            self.put_back(lease, light)
-
     def take(self, light: bool = False) -> Lease | None:
         """A lease at once, if one can be had without waiting. Goes back by `put_back`."""
         if self._held or (self._line and not light):
@@ -99,7 +89,7 @@ class LeasePool:
         return None if lease is None else self._taken(lease, light)
 
     async def wait(self, priority: int | None = None, light: bool = False) -> Lease:
-        """A lease when there is one. Goes back by `put_back`."""
+        """A lease when there is one; raises why none can be had. Goes back by `put_back`."""
         if not self.resident and (refusal := self._refusal()) is not None:
             raise refusal
         if len(self._line) >= self._slot.max_queued:

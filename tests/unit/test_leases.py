@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -67,11 +67,20 @@ class Slot:
     def _changed(self) -> None:
         self.changes += 1
 
+    @asynccontextmanager
+    async def leased(self, priority: int | None, light: bool = False) -> AsyncIterator[Lease]:
+        """A lease for one request, as the data path has it."""
+        lease = self.pool.take(light) or await self.pool.wait(priority, light)
+        try:
+            yield lease
+        finally:
+            self.pool.put_back(lease, light)
+
     def waiting(self, stack: AsyncExitStack, priority: int | None = None, light: bool = False) -> "asyncio.Task[Lease]":
-        return asyncio.create_task(stack.enter_async_context(self.pool.use(priority, light)))
+        return asyncio.create_task(stack.enter_async_context(self.leased(priority, light)))
 
     async def use(self, stack: AsyncExitStack, light: bool = False) -> Lease:
-        return await stack.enter_async_context(self.pool.use(light=light))
+        return await stack.enter_async_context(self.leased(None, light))
 
     async def loaded(self, stack: AsyncExitStack, capacity: int = 2) -> Lease:
         """The first request, on replica r1."""
@@ -284,7 +293,7 @@ async def test_the_line_is_in_order_of_priority() -> None:
     order: list[str] = []
 
     async def use(name: str, priority: int | None) -> None:
-        async with slot.pool.use(priority):
+        async with slot.leased(priority):
             order.append(name)
 
     async with AsyncExitStack() as early, asyncio.TaskGroup() as tasks:
