@@ -31,10 +31,13 @@ FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1)
 
 @dataclass(frozen=True, slots=True)
 class Day:
+    """`rush`: requests for each slot in each rush of a day."""
+
     slots: int
     nodes: int
     hours: float
     seed: int = 1
+    rush: float = 2.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def arrivals(day: Day, names: list[str], chance: Random) -> Iterator[Arrival]:
     """Some slots are asked for more often than others; two rush hours are beyond what the nodes hold."""
     day_s = day.hours * 3600
     weights = [1 / (1 + index) ** 0.5 for index in range(len(names))]
-    calm, rush = 1.5 * day.slots, 3 * day.slots * day.hours / 24
+    calm, rush = 1.5 * day.slots, day.rush * day.slots * day.hours / 24
     moments = [chance.uniform(0, day_s) for _ in range(round(calm * day.hours / 24))]
     for begins in RUSHES:
         moments += [(begins + chance.random() * RUSH_PART_OF_DAY) * day_s for _ in range(round(rush))]

@@ -43,8 +43,10 @@ def prospect(standing: Standing, turn_s: float, yielding_since: float | None, no
         return Prospect(IN_ITS_TURN * (1.0 + ends - now) + loss, False, False, False)
     if yielding_since is None:
         return Prospect(TURN_OVER + loss, False, False, True)
-    ready = not standing.seen.in_flight and now - yielding_since >= YIELD_SETTLES_S
-    return Prospect(GIVING_WAY + loss, ready, False, True)
+    asked_s = max(0.0, now - yielding_since)
+    ready = not standing.seen.in_flight and asked_s >= YIELD_SETTLES_S
+    # Whom one who waits has asked, it goes on asking.
+    return Prospect(GIVING_WAY * (1.0 + 1.0 / (1.0 + asked_s)) + loss, ready, False, True)
 
 
 class Outlook(NamedTuple):

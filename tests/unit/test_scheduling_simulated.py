@@ -158,7 +158,7 @@ def test_a_settled_fleet_is_left_alone(simulator: FleetSimulator) -> None:
 def test_a_small_day() -> None:
     """The day of `benchmarks.scheduling`, in small: what must hold, whatever it costs."""
     tally = Tally()
-    simulator = simulator_of(Day(slots=50, nodes=10, hours=2, seed=3), tally, decided=check)
+    simulator = simulator_of(Day(slots=50, nodes=10, hours=2, seed=3, rush=8), tally, decided=check)
     simulator.run(2 * 3600)
     simulator.run(simulator.now + 3600)
     assert not any(slot.queue for slot in simulator.slots.values())
