@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmarks.statistics import percentile
 from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Rules, SlotRule
-from serve_app.scheduling import Scheduler
+from serve_app.policy.scheduling import Scheduler
 from tests.support.fleet_simulator import Arrival, Decided, FleetSimulator, SlotTruth, Timing
 
 GIB = 2.0**30

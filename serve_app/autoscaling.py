@@ -78,7 +78,7 @@ class SlotPolicy:
         """Not in the constructor, which also runs where there is no cluster."""
         from serve_app.bulletin import Bulletin
         from serve_app.nodes import alive_nodes
-        from serve_app.scheduling import Scheduler
+        from serve_app.policy.scheduling import Scheduler
 
         if self._scheduler is None:
             self._scheduler = Scheduler(rules_for(self._config, [node.total for node in alive_nodes().values()]))

@@ -13,9 +13,9 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from serve_app.eviction import TOLERANCE
 from serve_app.fleet import Decision, Fleet, NodeSeen, Phase, ReplicaSeen, Rules, SlotSeen
-from serve_app.scheduling import Scheduler
+from serve_app.policy.eviction import TOLERANCE
+from serve_app.policy.scheduling import Scheduler
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from serve_app import autoscaling, bulletin, nodes, scheduling
+from serve_app import autoscaling, bulletin, nodes
 from serve_app.autoscaling import SlotPolicy, rules_for
 from serve_app.bulletin import Sightings, Verdict
 from serve_app.config import parse_config
 from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Rules, SlotSeen, Wait
 from serve_app.placement import GIB
+from serve_app.policy import scheduling
 
 SLOT = {"provider": "llama.cpp", "model": "m.gguf", "capabilities": ["chat"]}
 CHAT, EMBED = SLOT | {"name": "chat"}, SLOT | {"name": "embed"}

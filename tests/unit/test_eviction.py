@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app.eviction import EXACT_LIMIT, cheapest_sufficient
+from serve_app.policy.eviction import EXACT_LIMIT, cheapest_sufficient
 
 
 @pytest.mark.parametrize(

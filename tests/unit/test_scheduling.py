@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Phase, ReplicaSeen, Rules, SlotRule, SlotSeen
-from serve_app.scheduling import Scheduler
+from serve_app.policy.placing import CLEARED_FOR
+from serve_app.policy.scheduling import Scheduler
 
 NOW = 1000.0
 ONE_GPU = {"n": NodeSeen({"GPU": 1.0})}
@@ -412,3 +413,17 @@ def test_the_same_fleet_gives_the_same_decision() -> None:
     seen = fleet({"a": busy(in_flight=3), "b": busy(), "c": queued(40), "d": queued(2), "e": SlotSeen(wanted=True)})
     for at in (NOW, NOW + 3, NOW + 300):
         assert scheduler.decide(seen, at) == scheduler.decide(seen, at)
+
+
+def test_of_very_many_that_wait_the_last_take_free_room_only() -> None:
+    """On a node full of idle slots, beside one that is free."""
+    many = CLEARED_FOR + 8
+    idle = {f"idle{index}": ready("full") for index in range(many)}
+    waiting = {f"waits{index:03}": queued(since_s=20 - index / 100) for index in range(many)}
+    small = {name: SlotRule(claim={"GPU": 1}) for name in (*idle, *waiting)}
+    nodes = {"full": NodeSeen({"GPU": float(many)}), "free": NodeSeen({"GPU": 2.0})}
+    decision = decide({**idle, **waiting}, small, nodes=nodes)
+    started = sorted(name for name in waiting if decision.targets.get(name))
+    assert len(started) == 2, "what is free is taken"
+    assert sum(decision.targets.get(name) == 0 for name in idle) == CLEARED_FOR - len(started)
+    assert set(decision.waits) == set(waiting) - set(started), "all others are told why they wait"

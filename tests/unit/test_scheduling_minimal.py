@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.fleet import Fleet, NodeSeen, Phase, ReplicaSeen, Rules, SlotRule, SlotSeen
-from serve_app.scheduling import Scheduler
+from serve_app.policy.scheduling import Scheduler
 
 NOW = 1000.0
 TOTAL = {"GPU": 4.0, "npu": 2.0}

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from serve_app.books import Books
-from serve_app.eviction import TOLERANCE
 from serve_app.fleet import Wait
-from serve_app.ledger import Nodes
-from serve_app.placing import Outcome
-from serve_app.waiters import Waiter
+from serve_app.policy.books import Books
+from serve_app.policy.eviction import TOLERANCE
+from serve_app.policy.ledger import Nodes
+from serve_app.policy.placing import Outcome
+from serve_app.policy.waiters import Waiter
 
 SHOWN_BLOCKERS = 4
 SHOWN_NODE_ID = 8

@@ -10,8 +10,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.eviction import TOLERANCE
 from serve_app.fleet import Amounts, NodeSeen
+from serve_app.policy.eviction import TOLERANCE
 
 Room = NDArray[np.float64]
 """Shape (nodes, resources), or (resources,) for one node."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from serve_app.books import Books
 from serve_app.fleet import Fleet
-from serve_app.memory import Fewer
-from serve_app.standing import Standing
+from serve_app.policy.books import Books
+from serve_app.policy.memory import Fewer
+from serve_app.policy.standing import Standing
 
 STUCK_S = 10.0
 """A start of which nothing has been seen for so long is not under way: it may be called off."""

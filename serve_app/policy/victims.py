@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from serve_app.eviction import TOLERANCE, cheapest_sufficient
-from serve_app.ledger import Demand, Ledger, Room
-from serve_app.standing import Standing, counts
+from serve_app.policy.eviction import TOLERANCE, cheapest_sufficient
+from serve_app.policy.ledger import Demand, Ledger, Room
+from serve_app.policy.standing import Standing, counts
 
 YIELD_SETTLES_S = 0.5
 """What is in flight is known for sure only when the ingresses have heard that they must hold requests back."""

@@ -3,10 +3,10 @@
 import numpy as np
 
 from serve_app.fleet import Fleet, Rules
-from serve_app.ledger import Demand, Ledger, Nodes, Usage, first
-from serve_app.memory import Memory, Plan
-from serve_app.standing import Standing, counts, standings_of
-from serve_app.victims import Outlook, Victims
+from serve_app.policy.ledger import Demand, Ledger, Nodes, Usage, first
+from serve_app.policy.memory import Memory, Plan
+from serve_app.policy.standing import Standing, counts, standings_of
+from serve_app.policy.victims import Outlook, Victims
 
 TRUST_S = 5.0
 """A replica that Serve was told to start is taken to be where it was planned for so long."""

@@ -3,13 +3,13 @@
 `Scheduler` is what Serve's policy calls; it remembers what `decide` asks it to.
 """
 
-from serve_app.books import Books
 from serve_app.fleet import Decision, Fleet, Rules
-from serve_app.memory import Memory
-from serve_app.placing import place_all
-from serve_app.upkeep import fewer_of, grow, relieve, relieved_at, tend
-from serve_app.waiters import waiters_of
-from serve_app.waits import wait_of
+from serve_app.policy.books import Books
+from serve_app.policy.memory import Memory
+from serve_app.policy.placing import place_all
+from serve_app.policy.upkeep import fewer_of, grow, relieve, relieved_at, tend
+from serve_app.policy.waiters import waiters_of
+from serve_app.policy.waits import wait_of
 
 
 class Scheduler:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from math import inf
 
-from serve_app.books import Books
-from serve_app.standing import Standing
+from serve_app.policy.books import Books
+from serve_app.policy.standing import Standing
 
 
 @dataclass(frozen=True, slots=True)
