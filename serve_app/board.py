@@ -217,7 +217,7 @@ class Board:
 
     def batch(self, cursor: str | None) -> Batch:
         """Events since `cursor`, or how everything stands now."""
-        present = [{"type": "state", "at": one.since, **view_of(one)} for one in self._entries.values()]
+        present = ({"type": "state", "at": one.since, **view_of(one)} for one in self._entries.values())
         return self.events.batch(cursor, present)
 
     def sightings(self) -> dict[str, SlotSeen]:
