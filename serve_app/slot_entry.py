@@ -121,8 +121,18 @@ def view_of(entry: SlotEntry) -> JsonRecord:
         "pinned": entry.pinned,
         "waiting": entry.waiting,
         "yielding": entry.yielding,
-        "last_error": entry.unplaceable or entry.last_error,
+        "last_error": entry.unplaceable or entry.last_error or _error_of_a_replica(entry),
     }
+
+
+def _error_of_a_replica(entry: SlotEntry) -> JsonRecord | None:
+    """Another replica may have been ready since, which ends the slot's last error, and be gone again."""
+    if entry.state is not SlotState.ERROR:
+        return None
+    lost = next((news for news in entry.news.values() if news.state is SlotState.ERROR), None)
+    if lost is None:
+        return None
+    return (lost.error or {}) | {"next_try": entry.cooldown.next_try if lost.gave_up else None}
 
 
 def record_of(entry: SlotEntry) -> JsonRecord:

@@ -404,8 +404,13 @@ async def test_a_failed_load_is_told_as_it_is(make: MakeBench) -> None:
 
 
 async def test_one_request_too_many_is_refused(make: MakeBench) -> None:
-    bench = make(answers, max_queued=0)
+    bench = make(answers, max_queued=1)
+    load = bench.loading()
+    waiting = asyncio.create_task(bench.ask())
+    await until(lambda: bench.pool.traffic.queued)
     assert (await bench.failure(QueueFull)).status == 429
+    load.set_result(None)
+    await waiting
 
 
 @pytest.mark.parametrize(("text", "priority"), [("7", 7), ("-100", -100), ("100", 100)])
