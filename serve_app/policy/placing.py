@@ -8,7 +8,7 @@ from serve_app.policy.ledger import first
 from serve_app.policy.victims import Clearing
 from serve_app.policy.waiters import Waiter
 
-CLEARED_FOR = 32
+CLEARED_FOR = 24
 """For so many waiting slots others make room at once. Those further back take free room only until they come up: to
 look for what could go takes a tenth of a millisecond and more for each, ten times a second."""
 
@@ -16,12 +16,14 @@ look for what could go takes a tenth of a millisecond and more for each, ten tim
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """`row`: the node that is meant for it; None: none yet. `blockers`: whom it waits for, where that is settled.
-    `rivals`: members of its exclusive groups that are there, or come first."""
+    `rivals`: members of its exclusive groups that are there, or come first. `ahead`: so many others are to be found a
+    place first; None: it is its turn."""
 
     started: bool = False
     row: int | None = None
     blockers: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
+    ahead: int | None = None
 
 
 class Groups:
@@ -61,8 +63,8 @@ class Placing:
         self._books = books
         self._groups = Groups(books)
 
-    def place(self, waiter: Waiter, may_clear: bool = True) -> Outcome:
-        """`may_clear` False: free room or none."""
+    def place(self, waiter: Waiter, ahead: int) -> Outcome:
+        """`ahead`: how many others come first."""
         books, one = self._books, waiter.standing
         demand = books.demand(one.name)
         rivals = self._groups.rivals(one.name)
@@ -75,8 +77,8 @@ class Placing:
                 books.start(one, row)
                 self._groups.enter(one.name)
                 return Outcome(started=True, row=row)
-        if not may_clear:
-            return Outcome(rivals=rivals)
+        if ahead >= CLEARED_FOR:
+            return Outcome(ahead=ahead)
         if not staying:
             row = first(books.ledger.fits_later(demand))
             if row is not None:
@@ -122,4 +124,4 @@ class Placing:
 
 def place_all(books: Books, waiters: Iterable[Waiter]) -> Mapping[str, Outcome]:
     placing = Placing(books)
-    return {waiter.name: placing.place(waiter, rank < CLEARED_FOR) for rank, waiter in enumerate(waiters)}
+    return {waiter.name: placing.place(waiter, ahead) for ahead, waiter in enumerate(waiters)}

@@ -16,6 +16,8 @@ SHOWN_NODE_ID = 8
 
 
 def wait_of(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
+    if outcome.ahead is not None:
+        return Wait(f"{outcome.ahead} other slots wait for a place, too, and come first")
     demand = books.demand(waiter.name)
     if not books.ledger.fits_empty(demand).any():
         return Wait(_too_large(books, waiter), hopeless=True)
