@@ -1,6 +1,7 @@
 """The data path: one request from a client to an engine and its answer back, as bytes wherever dialects agree."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -21,8 +22,12 @@ from serve_app.paths import ANTHROPIC
 from serve_app.patience import Patience, WaitingRequest
 from serve_app.reply import Reply
 
+logger = logging.getLogger("hal0.relay")
+
 UNTOUCHED = Translation()
 EVENT_STREAM = "text/event-stream"
+LAST_OF_ITS_CONNECTION = {"Connection": "close"}
+"""llama.cpp closes a connection after a stream, whatever it said before: the next request on it would be lost."""
 PRIORITY_HEADER = "x-hal0-priority"
 PRIORITIES = range(-100, 101)
 
@@ -111,6 +116,7 @@ class Relay:
             try:
                 return await self._exchange(lease, exchange, reply)
             except NotBegun as error:
+                logger.info("slot %s: its engine did not answer: %s", exchange.slot.name, error)
                 pool.distrust(lease)
                 if last_try:
                     raise EngineDied(exchange.slot.name, str(error)) from error
@@ -119,6 +125,8 @@ class Relay:
 
     async def _exchange(self, lease: Lease, exchange: Exchange, reply: Reply) -> None:
         headers = {"Authorization": f"Bearer {lease.endpoint.token}", "Content-Type": "application/json"}
+        if exchange.waiting.streams:
+            headers |= LAST_OF_ITS_CONNECTION
         route = exchange.route
         url = lease.endpoint.url + route.path
         try:

@@ -28,7 +28,7 @@ from serve_app.settings import load_settings
 UPKEEP_S = 2.0
 ORDER_WAIT_S = 10.0
 ANSWER_WAIT_S = 2.0
-SUSPICION_S = 2.0
+SUSPICION_S = 0.5
 
 
 class SlotDeployment:
