@@ -189,12 +189,3 @@ def test_request_ids_go_in_and_out(server: Server) -> None:
     assert (line["path"], line["slot"], line["status"]) == ("/tokenize", "chat", 200)
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"})
     assert len(headers["x-request-id"]) >= 16
-
-
-def test_stream_after_stream_the_engine_is_never_taken_for_dead(server: Server, client: Any) -> None:
-    """llama.cpp closes the connection of each: a request that followed on it would be lost."""
-    for _ in range(20):
-        chunks = list(client.chat.completions.create(model="chat", messages=USER, stream=True))
-        assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices) == SCRIPT
-    lines = map(json.loads, (server.home / "logs/ingress-0.jsonl").read_text().splitlines())
-    assert [line for line in lines if line["logger"] == "hal0.relay" and "slot chat:" in line["message"]] == []

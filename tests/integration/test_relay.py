@@ -307,6 +307,20 @@ async def test_but_only_once(make: MakeBench) -> None:
     assert [len(engine.bodies) for engine in bench.engines] == [1, 1, 0]
 
 
+async def test_a_stream_has_a_connection_of_its_own(make: MakeBench) -> None:
+    """llama.cpp closes it after a stream, and a request that followed on it would be lost."""
+    connections: list[str | None] = []
+
+    async def notes(request: web.Request) -> web.StreamResponse:
+        connections.append(request.headers.get("Connection"))
+        return await (streams(request) if await request.json() == STREAM | {"model": "chat"} else answers(request))
+
+    bench = make(notes)
+    await bench.ask(STREAM)
+    await bench.ask()
+    assert connections == ["close", None]
+
+
 async def test_a_stream_that_has_begun_ends_with_an_error_event(make: MakeBench) -> None:
     bench = make(dies_within_its_stream, streams)
     await bench.ask(STREAM)
