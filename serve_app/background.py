@@ -3,8 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 logger = logging.getLogger("hal0.background")
+
+
+def retrieve(future: "asyncio.Future[Any]") -> None:
+    """As a done callback: a failure nobody waits for is reported elsewhere; asyncio need not complain about it, too."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def repeatedly(step: Callable[[], Awaitable[object]], every_s: float) -> None:

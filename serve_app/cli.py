@@ -3,16 +3,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import click
 
 from serve_app.config import ConfigError, load_config_file
 from serve_app.models_cli import models, pull
 from serve_app.settings import load_settings
-
-DEFAULT_CONFIG = Path("configs/hal0.yaml")
-CONFIG_ERROR = 2
+from serve_app.shell import DEFAULT_CONFIG, refuse
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,7 +37,7 @@ def check(config: Path, resources: str, cluster: bool) -> None:
         wants = wants_of(parsed, here, load_settings().models_dir)
         require_fit(parsed, wants, [] if cluster else here, IN_A_FILE)
     except ConfigError as error:
-        _refuse(error)
+        refuse(error.problems)
     click.echo(f"{config} is valid: {len(parsed.slots)} slots on {host}:{port}")
     for slot, want in zip(parsed.slots, wants, strict=True):
         click.echo(f"  {slot.name:16} {slot.provider:12} {slot.device:8} {', '.join(slot.capabilities)}")
@@ -57,7 +54,7 @@ def up(config: Path, resources: str) -> None:
     try:
         sys.exit(run(config, _resources(resources)))
     except ConfigError as error:
-        _refuse(error)
+        refuse(error.problems)
 
 
 @main.command("demo-models")
@@ -77,9 +74,3 @@ def _resources(text: str) -> dict[str, float]:
     except (ValueError, AttributeError, TypeError) as error:
         example = '{"vulkan": 1}'
         raise click.BadParameter(f"{text!r} is not allowed; allowed: a JSON object such as {example}") from error
-
-
-def _refuse(error: ConfigError) -> NoReturn:
-    for problem in error.problems:
-        click.echo(f"error: {problem}", err=True)
-    sys.exit(CONFIG_ERROR)

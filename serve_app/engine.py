@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,14 +16,16 @@ from providers.base import Endpoint, HealthState, MemoryNeeds, ModelFiles, Place
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
+from serve_app.background import retrieve
 from serve_app.engine_log import EngineLog, log_file
 from serve_app.engine_memory import resident_bytes
 from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState
 from serve_app.machine import programs_on_path
-from serve_app.models import ModelStore, ModelUnavailable, ModelUse, PullProgress
-from serve_app.progress import Progress, of_bytes
+from serve_app.models import ModelStore, ModelUnavailable, ModelUse
+from serve_app.progress import Progress
+from serve_app.pulls import pulled
 from serve_app.settings import Settings, engine_base_env
 
 LOOPBACK = "127.0.0.1"
@@ -108,7 +109,7 @@ class Engine:
             raise self._failure
         if self._load is None:
             self._load = asyncio.create_task(self._load_once())
-            self._load.add_done_callback(_retrieve)
+            self._load.add_done_callback(retrieve)
         return self._load
 
     async def abort(self, reason: str) -> None:
@@ -198,25 +199,11 @@ class Engine:
         if self._store.present(self._slot):
             return self._store.fetch(self._slot)
         self._report(LoadReport(SlotState.PULLING))
-        cancelled = threading.Event()
-        loop = asyncio.get_running_loop()
 
         def show(progress: Progress) -> None:
-            if not cancelled.is_set():
-                self._report(LoadReport(SlotState.PULLING, progress=progress))
+            self._report(LoadReport(SlotState.PULLING, progress=progress))
 
-        def tell(pull: PullProgress) -> None:
-            progress = of_bytes(pull.bytes_done, pull.bytes_total, pull.bytes_per_second, pull.eta_seconds)
-            loop.call_soon_threadsafe(show, progress)
-
-        pull = asyncio.create_task(asyncio.to_thread(self._store.fetch, self._slot, tell, cancelled))
-        pull.add_done_callback(_retrieve)
-        try:
-            return await asyncio.shield(pull)
-        except asyncio.CancelledError:
-            cancelled.set()
-            await asyncio.wait([pull])
-            raise
+        return await pulled(self._store, self._slot, show)
 
     async def _bring_up(self, model: ModelFiles, needs: MemoryNeeds | None) -> Running:
         """Start the engine and wait until the model answers; another port if someone was faster to take this one."""
@@ -334,9 +321,3 @@ def _port_was_taken(failure: LoadFailed) -> bool:
 def _lose(running: Running, reason: EngineDied) -> None:
     if not running.lost.done():
         running.lost.set_result(reason)
-
-
-def _retrieve(task: "asyncio.Task[Any]") -> None:
-    """A failure nobody waits for is reported elsewhere; asyncio need not complain about it, too."""
-    if not task.cancelled():
-        task.exception()

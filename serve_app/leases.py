@@ -1,8 +1,8 @@
 """Leases: an ingress's standing permission to send requests straight to a slot's engine.
 
-One lease is one long-lived streaming call to a replica of the slot. Asking for the first one is what wakes a slot;
-requests themselves never pass through Serve. A lease is held until its replica stops: it costs nothing, and whether
-anybody uses the slot the board learns from the traffic.
+One lease is one long-lived streaming call to a replica of the slot; requests themselves never pass through Serve. A
+lease is held until its replica stops: it costs nothing, and whether anybody waits for the slot or uses it the board
+learns from the traffic.
 """
 
 import asyncio

@@ -2,11 +2,10 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
-from typing import NoReturn
 
 import click
 
@@ -20,9 +19,8 @@ from serve_app.models.removal import remove
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.store import ModelStore, sources_of
 from serve_app.settings import load_settings
+from serve_app.shell import DEFAULT_CONFIG, refuse
 
-DEFAULT_CONFIG = Path("configs/hal0.yaml")
-WRONG_USE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -108,21 +106,15 @@ def _slots(config: Path) -> tuple[SlotSpec, ...]:
     try:
         return load_config_file(config)[0].slots
     except ConfigError as error:
-        _wrong(error.problems)
+        refuse(error.problems)
 
 
 def _chosen(slots: Sequence[SlotSpec], names: Sequence[str], config: Path) -> list[SlotSpec]:
     known = {slot.name: slot for slot in slots}
     allowed = ", ".join(known)
     if unknown := [f"{config} has no slot '{name}'; allowed: {allowed}" for name in names if name not in known]:
-        _wrong(unknown)
+        refuse(unknown)
     return [known[name] for name in dict.fromkeys(names or known)]
-
-
-def _wrong(problems: Iterable[str]) -> NoReturn:
-    for problem in problems:
-        click.echo(f"error: {problem}", err=True)
-    sys.exit(WRONG_USE)
 
 
 def _row(one: Stored, store: ModelStore, slots: Sequence[SlotSpec], live: Sequence[Use]) -> tuple[str, ...]:

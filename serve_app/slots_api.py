@@ -1,7 +1,7 @@
 """What people ask of slots: how they stand, what happens to them, what their engines say; to load and unload them."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,9 +124,6 @@ def line_count(request: Request) -> int:
     if not text.isdecimal() or len(text) > len(str(MOST_LINES)) or int(text) > MOST_LINES:
         raise BadRequest(400, f"'lines' must be 0 to {MOST_LINES}, not '{text[:40]}'.", "invalid_value", "lines")
     return int(text)
-
-
-Remote = Callable[..., Awaitable[Any]]
 
 
 class BoardHandle:
