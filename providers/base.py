@@ -129,6 +129,18 @@ class Route:
     translate: Callable[[JsonObject, SlotSpec], Translation] | None = None
 
 
+class NativeEngine(Protocol):
+    """An engine that computes inside its slot's actor, in threads, and answers HTTP where its placement says, just as a
+    child process would. It lives on the event loop that starts it."""
+
+    async def start(self) -> None:
+        """Listen, and load in the background: `Provider.health` asks how that goes. Raises OSError if the port is
+        taken."""
+
+    async def stop(self) -> None:
+        """Close the port, end what is being answered, and free the model. May be called again."""
+
+
 class Provider(ABC, Generic[Slot]):
     """Knowledge of one engine. Stateless: one instance serves every slot of its kind."""
 
@@ -154,6 +166,11 @@ class Provider(ABC, Generic[Slot]):
     def load_progress(self, output: str) -> float | None:
         """How much of the model is loaded, 0..1, by what the engine wrote of late, an unfinished last line included;
         None if that does not tell. Pure."""
+        return None
+
+    def native(self, slot: Slot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
+        """The engine as a part of the slot's actor; None: it is the child process that `start_cmd` says. Cheap: imports
+        and loads nothing."""
         return None
 
     @abstractmethod

@@ -33,6 +33,9 @@ class Operation(StrEnum):
     DETOKENIZE = "detokenize"
     PROPERTIES = "properties"
     ENGINE_SLOTS = "engine_slots"
+    TRANSCRIPTION = "transcription"
+    TRANSLATION = "translation"
+    REALTIME = "realtime"
 
 
 NEEDED_CAPABILITY: MappingProxyType[Operation, Capability | None] = MappingProxyType(
@@ -52,6 +55,9 @@ NEEDED_CAPABILITY: MappingProxyType[Operation, Capability | None] = MappingProxy
         Operation.DETOKENIZE: None,
         Operation.PROPERTIES: None,
         Operation.ENGINE_SLOTS: None,
+        Operation.TRANSCRIPTION: Capability.TRANSCRIPTION,
+        Operation.TRANSLATION: Capability.TRANSLATION,
+        Operation.REALTIME: Capability.TRANSCRIPTION,
     }
 )
 """None: any slot whose provider offers the operation may answer."""

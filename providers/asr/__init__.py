@@ -1,0 +1,5 @@
+"""Speech recognition: what all engines of that kind share, whichever library computes.
+
+`recognizer` is what an engine's library is wrapped in, `messages` the seam between the ingress and an engine, and
+`server` the HTTP server that answers it, in the slot's actor or as a process of its own.
+"""

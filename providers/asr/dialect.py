@@ -1,0 +1,64 @@
+"""What a slot of speech recognition can do, as its provider declares it, and the refusal of what it cannot. Pure."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from providers.asr.messages import SESSION_PATH
+from providers.base import JsonObject, Route, Translation
+from providers.capabilities import Operation
+from providers.errors import EngineError, UnsupportedRequest
+from providers.spec import SlotSpec
+
+OPERATIONS = frozenset({Operation.TRANSCRIPTION, Operation.TRANSLATION, Operation.REALTIME})
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """`languages`: ISO 639-1 codes; None: all that Whisper knows. The rest says whether a field of a request is of use:
+    one that is not is refused, but for `prompt` and `temperature`, which clients send by habit and which only hint."""
+
+    languages: frozenset[str] | None = None
+    word_times: bool = False
+    keywords: bool = False
+
+
+def route(features: Callable[[SlotSpec], Features]) -> Callable[[Operation], Route | None]:
+    """A provider's `infer`."""
+    answer = Route(SESSION_PATH, engine_error, translate=_checker(features))
+    return lambda operation: answer if operation in OPERATIONS else None
+
+
+def _checker(features: Callable[[SlotSpec], Features]) -> Callable[[JsonObject, SlotSpec], Translation]:
+    def check(request: JsonObject, slot: SlotSpec) -> Translation:
+        """`request` has `language`, `word_times` and `keywords`, as `recognizer.Asked` has them."""
+        refuse_unsupported(request, features(slot), slot.name)
+        return Translation()
+
+    return check
+
+
+def refuse_unsupported(request: JsonObject, features: Features, slot: str) -> None:
+    """Raises `UnsupportedRequest` for the first field that the slot cannot honour."""
+    language = request.get("language")
+    if language is not None and features.languages is not None and language not in features.languages:
+        known = ", ".join(sorted(features.languages))
+        message = f"Slot '{slot}' does not understand language '{language}'; it understands: {known}."
+        raise UnsupportedRequest(message, "language", "unsupported_language")
+    if request.get("word_times") and not features.word_times:
+        message = f"The model of slot '{slot}' does not tell when words are spoken; ask for 'segment' only."
+        raise UnsupportedRequest(message, "timestamp_granularities[]", "unsupported_timestamps")
+    if request.get("keywords") and not features.keywords:
+        raise UnsupportedRequest(f"Slot '{slot}' takes no keywords.", "keywords", "unsupported_keywords")
+
+
+def engine_error(status: int, body: bytes) -> EngineError:
+    """An engine of ours says what is wrong as plain text, or as `{"error": ...}` behind a stranger's proxy."""
+    message = f"The engine answered {status}."
+    try:
+        parsed = json.loads(body)
+        found = parsed["error"]["message"] if isinstance(parsed["error"], dict) else parsed["error"]
+        message = found if isinstance(found, str) and found else message
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    return EngineError(status, message, "invalid_request_error" if status < 500 else "server_error")
