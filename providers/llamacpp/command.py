@@ -1,13 +1,13 @@
 """The argv of llama-server for a slot. Pure. Arguments: llama.cpp's tools/server/README.md."""
 
 import sys
-from pathlib import Path
 
 from providers.base import Command, ModelFiles, Placement
 from providers.capabilities import Capability
+from providers.container import in_container
 from providers.devices import Device
 from providers.errors import ProviderError
-from providers.llamacpp.options import Container, LlamaCppSlot
+from providers.llamacpp.options import LlamaCppSlot
 
 PROGRAM = "llama-server"
 EMBEDDED = ("-m", "providers.llamacpp.embedded")
@@ -18,19 +18,13 @@ LEAST_HTTP_THREADS = 64
 DEVICE_KIND: dict[Device, str] = {Device.VULKAN: "Vulkan", Device.ROCM: "ROCm", Device.CUDA: "CUDA"}
 """How llama-server's own names of devices begin."""
 
-CONTAINER_DEVICES: dict[Device, tuple[str, ...]] = {
-    Device.CPU: (),
-    Device.VULKAN: ("--device", "/dev/dri"),
-    Device.ROCM: ("--device", "/dev/kfd", "--device", "/dev/dri", "--security-opt", "label=disable"),
-    Device.CUDA: ("--device", "nvidia.com/gpu=all"),
-}
-
 
 def engine_command(slot: LlamaCppSlot, model: ModelFiles, placement: Placement, env_names: tuple[str, ...]) -> Command:
     """`env_names` are the variables that a container must be handed."""
     arguments = engine_arguments(slot, model, placement)
     if slot.options.container is not None:
-        return _in_container(slot.options.container, slot, model, placement, arguments, env_names)
+        command = (PROGRAM, *arguments)
+        return in_container(slot.options.container, slot.name, model, placement, command, env_names)
     return Command((*_program(slot, placement), *arguments))
 
 
@@ -102,36 +96,3 @@ def _whole_input(slot: LlamaCppSlot) -> int | None:
     """Models that read a text as a whole take it in one physical batch, or refuse it."""
     whole = slot.offers(Capability.EMBEDDING) or slot.offers(Capability.RERANK)
     return slot.context_size if whole else None
-
-
-def _in_container(
-    container: Container,
-    slot: LlamaCppSlot,
-    model: ModelFiles,
-    placement: Placement,
-    arguments: tuple[str, ...],
-    env_names: tuple[str, ...],
-) -> Command:
-    """Variables are named without their values, so that no secret shows in the list of processes."""
-    name = f"hal0-{slot.name}-{placement.port}".replace(":", "-")
-    folders = sorted({str(_self_contained(path)) for path in (model.main, *model.companions.values())})
-    return Command(
-        argv=(
-            *(container.runtime, "run", "--rm", "--name", name, "--network", "host"),
-            *CONTAINER_DEVICES[placement.device],
-            *(part for folder in folders for part in ("--volume", f"{folder}:{folder}:ro")),
-            *(part for variable in env_names for part in ("--env", variable)),
-            *container.extra_args,
-            *("--entrypoint", container.program, container.image),
-            *arguments,
-        ),
-        cleanup=(container.runtime, "rm", "--force", "--ignore", name)
-        if container.runtime == "podman"
-        else (container.runtime, "rm", "--force", name),
-    )
-
-
-def _self_contained(path: Path) -> Path:
-    """The folder that holds a file and what it links to: the Hub's cache links `snapshots/` to `blobs/` beside it."""
-    snapshots = (folder for folder in path.parents if folder.name == "snapshots")
-    return next((folder.parent for folder in snapshots), path.parent)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from providers.capabilities import Capability
-from providers.spec import Frozen, ProviderOptions, SlotSpec
+from providers.container import Container
+from providers.spec import ProviderOptions, SlotSpec
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
@@ -60,15 +61,6 @@ OWN_VARIABLES = ("LLAMA_API_KEY", "LLAMA_ARG_")
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
-class Container(Frozen):
-    """Run the engine in a container, for people who use toolbox images. The image must have `program` on its PATH."""
-
-    image: str = Field(min_length=1)
-    runtime: Literal["podman", "docker"] = "podman"
-    program: str = "llama-server"
-    extra_args: tuple[str, ...] = ()
-
-
 class LlamaCppOptions(ProviderOptions):
     binary: str | None = Field(default=None, min_length=1, description="a llama-server: a name on PATH, or a path")
     threads: int | None = Field(default=None, ge=1, le=1024)
@@ -82,7 +74,7 @@ class LlamaCppOptions(ProviderOptions):
     pooling: Pooling | None = None
     cache_type_k: CacheType | None = None
     cache_type_v: CacheType | None = None
-    container: Container | None = None
+    container: Container | None = Field(default=None, description="in an image with a llama-server in it")
     env: Mapping[EnvName, str] = Field(default_factory=dict, description="further environment of the engine")
     extra_args: tuple[str, ...] = Field(default=(), description="further arguments of llama-server")
 

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from providers.base import HealthState, Provider
 from providers.capabilities import Operation
+from providers.container import Container
 from providers.devices import Device
-from providers.llamacpp.options import Container, LlamaCppOptions
+from providers.llamacpp.options import LlamaCppOptions
 from providers.registry import PROVIDERS
 from providers.spec import ResourceClaim, SlotSpec
 from serve_app.cli import main
