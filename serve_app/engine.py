@@ -1,4 +1,5 @@
-"""A slot's engine inside its replica: loaded once for all who wait, watched, and stopped. It alone owns the process."""
+"""A slot's engine inside its replica: loaded once for all who wait, watched, and stopped. It alone owns the process, or
+what runs natively instead of one."""
 
 import asyncio
 import contextlib
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from providers.base import Endpoint, HealthState, MemoryNeeds, ModelFiles, Placement, Provider
+from providers.base import Endpoint, HealthState, MemoryNeeds, ModelFiles, NativeEngine, Placement, Provider
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
@@ -24,6 +25,7 @@ from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState
 from serve_app.machine import programs_on_path
 from serve_app.models import ModelStore, ModelUnavailable, ModelUse
+from serve_app.native_process import AnyProcess, NativeProcess
 from serve_app.progress import Progress
 from serve_app.pulls import pulled
 from serve_app.settings import Settings, engine_base_env
@@ -58,7 +60,7 @@ class LoadReport:
 class Running:
     """A loaded engine. `lost` resolves to the reason once it must not be used any more."""
 
-    process: EngineProcess
+    process: AnyProcess
     endpoint: Endpoint
     lost: asyncio.Future[EngineDied] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -206,28 +208,42 @@ class Engine:
         return await pulled(self._store, self._slot, show)
 
     async def _bring_up(self, model: ModelFiles, needs: MemoryNeeds | None) -> Running:
-        """Start the engine and wait until the model answers; another port if someone was faster to take this one."""
+        """Another port if someone was faster to take this one."""
         for attempt in range(1, PORT_TRIES + 1):
-            placement = self._placement()
-            process = await self._start(model, placement, needs)
             try:
-                await self._until_ready(process, _endpoint(placement))
-                return Running(process, _endpoint(placement))
+                return await self._bring_up_once(model, needs)
             except LoadFailed as failure:
-                await process.stop()
                 if attempt == PORT_TRIES or not _port_was_taken(failure):
                     raise
-            except BaseException:
-                await process.stop()
-                raise
         raise AssertionError("unreachable")
 
-    async def _start(self, model: ModelFiles, placement: Placement, needs: MemoryNeeds | None) -> EngineProcess:
+    async def _bring_up_once(self, model: ModelFiles, needs: MemoryNeeds | None) -> Running:
+        """Start the engine and wait until the model answers."""
+        placement = self._placement()
+        process = await self._start(model, placement, needs)
+        try:
+            await self._until_ready(process, _endpoint(placement))
+        except BaseException:
+            await process.stop()
+            raise
+        return Running(process, _endpoint(placement))
+
+    async def _start(self, model: ModelFiles, placement: Placement, needs: MemoryNeeds | None) -> AnyProcess:
+        native = self._provider.native(self._slot, model, placement)
+        log = EngineLog(log_file(self._settings.logs_dir, self._slot.name, self._rank), (placement.token,))
+        if native is not None:
+            self._report(LoadReport(SlotState.STARTING, needs=needs))
+            return await self._start_native(native, log)
         command = self._provider.start_cmd(self._slot, model, placement)
         env = self._provider.build_env(self._slot, model, placement)
-        log = EngineLog(log_file(self._settings.logs_dir, self._slot.name, self._rank), (placement.token,))
         self._report(LoadReport(SlotState.STARTING, needs=needs))
         return await EngineProcess.start(command, env, log)
+
+    async def _start_native(self, native: NativeEngine, log: EngineLog) -> NativeProcess:
+        try:
+            return await NativeProcess.start(native, log)
+        except OSError as error:
+            raise LoadFailed(self._slot.name, "engine_exited", f"it cannot listen: {error}", (str(error),)) from error
 
     def _placement(self) -> Placement:
         return Placement(
@@ -242,7 +258,7 @@ class Engine:
             base_env=engine_base_env(),
         )
 
-    async def _until_ready(self, process: EngineProcess, endpoint: Endpoint) -> None:
+    async def _until_ready(self, process: AnyProcess, endpoint: Endpoint) -> None:
         """Four exits: ready, the process died, the load's deadline, or the load was cancelled."""
         poll_s, shown = FIRST_POLL_S, LoadReport(SlotState.STARTING)
         died = asyncio.ensure_future(process.wait())
@@ -264,7 +280,7 @@ class Engine:
         finally:
             died.cancel()
 
-    def _show_warming(self, fraction: float | None, process: EngineProcess, shown: LoadReport) -> LoadReport:
+    def _show_warming(self, fraction: float | None, process: AnyProcess, shown: LoadReport) -> LoadReport:
         """What is shown now. Every load passes through warming, also one that is quicker than the polls."""
         if fraction is None:
             fraction = self._provider.load_progress(process.log.recent())
@@ -273,7 +289,7 @@ class Engine:
             self._report(report)
         return report
 
-    def _exited(self, process: EngineProcess, code: int) -> LoadFailed:
+    def _exited(self, process: AnyProcess, code: int) -> LoadFailed:
         detail = f"its engine {how_it_ended(code)} while loading: {process.log.reason()}"
         return LoadFailed(self._slot.name, "engine_exited", detail, process.log.tail(REASON_LINES))
 

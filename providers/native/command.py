@@ -27,10 +27,16 @@ def native_command(slot: SlotSpec, options: NativeOptions, model: ModelFiles, pl
         *(part for role, path in sorted(model.companions.items()) for part in ("--companion", f"{role}={path}")),
         *("--host", placement.host, "--port", str(placement.port), "--device", placement.device.value),
         *("--threads", str(placement.cpu_threads), "--cache-dir", str(placement.cache_dir)),
-        *("--slot", slot.model_dump_json(exclude_defaults=True)),
+        *("--slot", _inner(slot, options).model_dump_json(exclude_defaults=True)),
     )
     if options.container is not None:
         program = options.container.program or DEFAULT_PROGRAM
         names = tuple(own_environment(options, placement))
         return in_container(options.container, slot.name, model, placement, (program, *arguments), names)
     return Command((options.python or sys.executable, *arguments))
+
+
+def _inner(slot: SlotSpec, options: NativeOptions) -> SlotSpec:
+    """The slot as its process sees it: there the engine is not a child any more."""
+    outside: dict[str, object] = {"own_process": False, "python": None, "container": None, "env": {}}
+    return slot.model_copy(update={"options": options.model_copy(update=outside)})
