@@ -25,7 +25,10 @@ class IngressConfig(Frozen):
     replicas: int = Field(default=1, ge=1, le=64)
     api_keys_file: Path | None = Field(default=None, description="one key a line; beside HAL0_API_KEYS")
     allow_open: bool = Field(default=False, description="listen beyond loopback without API keys")
-    max_body_mib: float = Field(default=64, gt=0, le=1024)
+    max_body_mib: float = Field(default=64, gt=0, le=1024, description="of a JSON body, held in memory")
+    max_upload_mib: float = Field(default=1024, gt=0, description="of an upload of audio, held on the disk")
+    upload_timeout_s: float = Field(default=600, gt=0, description="a body that takes longer to come is refused")
+    realtime_idle_s: float = Field(default=300, gt=0, description="a realtime session that is silent so long is ended")
     access_log: bool = True
     keep_alive_s: float = Field(
         default=5, gt=0, le=600, description="between the comments that keep a waiting stream's connection open"
