@@ -1,0 +1,61 @@
+"""Tiny Moonshine models that really transcribe the speech of `providers.tiny.tones`."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from providers.tiny.moonshine_files import is_made, recorded_folder
+from providers.tiny.moonshine_tokens import packed_vocabulary
+
+if TYPE_CHECKING:
+    from providers.tiny.moonshine_graph import Graph
+
+
+class ToolsMissing(Exception):
+    """What makes the models is not installed; the text says how to install it."""
+
+
+def require_tools() -> None:
+    """Raises `ToolsMissing` if Moonshine models cannot be made here."""
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise ToolsMissing("making tiny speech models needs the package onnx: pip install 'hal0[demo]'") from error
+
+
+def make_moonshine(folder: Path) -> None:
+    """Make a model of architecture 0, "tiny", with the times of words, in the format of `moonshine-voice`.
+
+    A word is said to last until the next one begins. Silence before the first word is told from it if it lasts 80 ms.
+    Raises `ToolsMissing` without `onnx`, `OSError` if the folder cannot be written.
+    """
+    require_tools()
+    from providers.tiny.moonshine_speech import decoder, encoder
+
+    graphs = {
+        "encoder_model": encoder(),
+        "decoder_model_merged": decoder(),
+        "decoder_with_attention": decoder(with_attention=True),
+    }
+    _make_ort_folder(folder, graphs, {"tokenizer.bin": packed_vocabulary()})
+
+
+def _make_ort_folder(folder: Path, graphs: Mapping[str, "Graph"], files: Mapping[str, bytes]) -> None:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    from providers.tiny.moonshine_graph import save_ort
+
+    # ONNX Runtime writes a graph's parts in another order each time.
+    contents = {name: graph.model().SerializeToString() for name, graph in graphs.items()} | files
+    digest = hashlib.sha256(onnxruntime.__version__.encode())
+    for name, content in contents.items():
+        digest.update(name.encode() + hashlib.sha256(content).digest())
+    source = digest.hexdigest()
+    if is_made(folder, source):
+        return
+    with recorded_folder(folder, source) as draft:
+        for name, graph in graphs.items():
+            save_ort(graph, draft / f"{name}.ort")
+        for name, content in files.items():
+            (draft / name).write_bytes(content)

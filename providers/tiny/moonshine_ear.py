@@ -1,0 +1,147 @@
+"""What the tiny Moonshine models hear: how much of each tone there is in 20 ms of audio, and which words that makes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from providers.tiny import moonshine_tokens as tokens
+from providers.tiny.moonshine_graph import FLOAT, INT64, Graph
+from providers.tiny.tones import FREQUENCIES, SAMPLE_RATE, WORD_S, WORDS
+from providers.tiny.weights import FloatArray
+
+FRAME = SAMPLE_RATE // 50
+"""Samples that make a frame."""
+FEATURES = len(WORDS) + 1
+"""Numbers that describe a frame: the energy of each word's tone, and that which a tone must exceed to be heard."""
+WORD_FRAMES = round(WORD_S * SAMPLE_RATE) // FRAME
+_MIDDLE = WORD_FRAMES // 2
+_OPENING = 3
+"""Frames that may be silent before the first word without being taken for silence."""
+_SILENCE = len(WORDS)
+_SILENCE_ENERGY = 0.01
+"""That of a tone with a tenth of the greatest loudness."""
+_CERTAIN = 100.0
+
+
+def frames_of(graph: Graph, samples: str) -> str:
+    """Frames [1, frames, FEATURES] of samples [1, 1, n]; what does not fill a frame is left out.
+
+    There must be samples for one frame at least.
+    """
+    waves = graph.node("Conv", samples, graph.constant(_kernels()), strides=[FRAME])
+    squares = graph.node("Mul", waves, waves)
+    halves = graph.nodes(
+        "Split", squares, graph.integers(len(WORDS), len(WORDS)), outputs=2, axis=1
+    )  # those of the sines and the cosines
+    energies = graph.node("Transpose", graph.node("Add", *halves), perm=[0, 2, 1])
+    silence = graph.constant(np.array(_SILENCE_ENERGY, np.float32))
+    return graph.node("Pad", energies, graph.integers(0, 0, 0, 0, 0, 1), silence)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a decoder says at some steps, of which there are L: logits [1, L, tokens] and attention [L, frames]."""
+
+    logits: str
+    attention: str
+
+
+def words_at(graph: Graph, frames: str, heard: str, steps: str) -> Said:
+    """Step `n` of the integers [L] `steps` says the word `n` of the first `heard` frames, or after the last the end.
+
+    Silence at the beginning counts as a word. A word is said once half of it is there. Its attention are its frames and
+    the silence after it, except that the end has the frames after the last word.
+    """
+    # One frame of silence more: there is a frame to look at even if nothing has been heard.
+    frames = graph.node("Concat", frames, graph.constant(_silent_frame()), axis=1)
+    words = _find_words(graph, frames, heard)
+    wanted = graph.node("Unsqueeze", graph.node("Add", steps, graph.integers(1)), graph.integers(1))
+    match = graph.node("Cast", graph.node("Equal", words.so_far, wanted), to=INT64)
+    middle = graph.node("ArgMax", match, axis=1, keepdims=0)
+    found = graph.node("Cast", graph.node("ReduceMax", match, axes=[1], keepdims=1), to=FLOAT)
+    attention = graph.node("Cast", graph.node("Equal", words.around, wanted), to=FLOAT)
+    return Said(
+        _logits(graph, graph.node("Gather", frames, middle, axis=1), found),
+        graph.node("Slice", attention, graph.integers(0), graph.integers(-1), graph.integers(1)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """For each frame [frames] how many words there are up to it: those whose middle is, and those that have begun."""
+
+    so_far: str
+    around: str
+
+
+def _find_words(graph: Graph, frames: str, heard: str) -> _Words:
+    place = _places(graph, frames)
+    label = graph.node("Squeeze", graph.node("ArgMax", frames, axis=2, keepdims=0), graph.integers(0))
+    in_run = graph.node("Sub", place, _start_of_run(graph, label))
+    voiced = graph.node("Less", label, graph.integers(_SILENCE))
+    # The same word twice is one run: its middles are a word apart. A frame more or less at an edge makes no word.
+    middle = graph.node("Equal", graph.node("Mod", in_run, graph.integers(WORD_FRAMES)), graph.integers(_MIDDLE))
+    middle = graph.node("And", graph.node("And", middle, voiced), graph.node("Less", place, heard))
+    opening = graph.node("And", _at(graph, place, _OPENING), _at(graph, in_run, _OPENING))
+    opening = graph.node("And", opening, graph.node("Not", voiced))
+    middles = graph.node("Cast", middle, to=INT64)
+    openings = graph.node("Cast", opening, to=INT64)
+    so_far = graph.node("CumSum", graph.node("Add", middles, openings), graph.scalar(0))
+    begun = graph.node("CumSum", _earlier(graph, middles, _MIDDLE), graph.scalar(0))
+    begun = graph.node("Add", begun, graph.node("ReduceMax", openings, keepdims=1))
+    return _Words(so_far, graph.node("Add", begun, _after_last(graph, place, so_far)))
+
+
+def _start_of_run(graph: Graph, label: str) -> str:
+    """For each frame the place of the first of those around it that have the same label."""
+    before = graph.node("Concat", graph.integers(-1), label, axis=0)
+    before = graph.node("Slice", before, graph.integers(0), graph.integers(-1), graph.integers(0))
+    changes = graph.node("Not", graph.node("Equal", label, before))
+    run = graph.node("CumSum", graph.node("Cast", changes, to=INT64), graph.scalar(0))
+    starts = graph.node("Squeeze", graph.node("NonZero", changes), graph.integers(0))
+    return graph.node("Gather", starts, graph.node("Sub", run, graph.integers(1)))
+
+
+def _after_last(graph: Graph, place: str, so_far: str) -> str:
+    """1 for the frames after the last word, 0 for the others."""
+    last = graph.node("ReduceMax", so_far, keepdims=1)
+    middle = graph.node("ArgMax", graph.node("Cast", graph.node("Equal", so_far, last), to=INT64), keepdims=1)
+    end = graph.node("Add", middle, graph.integers(WORD_FRAMES - _MIDDLE))
+    return graph.node("Cast", graph.node("GreaterOrEqual", place, end), to=INT64)
+
+
+def _logits(graph: Graph, features: str, found: str) -> str:
+    to_words = np.zeros((FEATURES, tokens.SIZE), np.float32)
+    to_words[:, tokens.FIRST_WORD :] = _CERTAIN * np.eye(FEATURES, dtype=np.float32)
+    to_end = np.zeros((1, tokens.SIZE), np.float32)
+    to_end[0, tokens.END] = _CERTAIN
+    missing = graph.node("Sub", graph.constant(np.ones((1, 1), np.float32)), found)
+    word = graph.node("Mul", graph.node("MatMul", features, graph.constant(to_words)), found)
+    return graph.node("Add", word, graph.node("Mul", missing, graph.constant(to_end)))
+
+
+def _places(graph: Graph, frames: str) -> str:
+    count = graph.node("Squeeze", graph.length(frames, 1), graph.integers(0))
+    return graph.node("Range", graph.scalar(0), count, graph.scalar(1))
+
+
+def _at(graph: Graph, values: str, value: int) -> str:
+    return graph.node("Equal", values, graph.integers(value))
+
+
+def _earlier(graph: Graph, values: str, frames: int) -> str:
+    padded = graph.node("Pad", values, graph.integers(0, frames))
+    return graph.node("Slice", padded, graph.integers(frames), graph.integers(2**31 - 1), graph.integers(0))
+
+
+def _kernels() -> FloatArray:
+    """A sine and a cosine of each word's tone, of which one frame is the product [2 words, 1, FRAME]."""
+    angles = 2 * np.pi * np.outer(FREQUENCIES, np.arange(FRAME)) / SAMPLE_RATE
+    waves: FloatArray = np.concatenate([np.sin(angles), np.cos(angles)]).astype(np.float32)
+    return waves[:, None, :] * np.float32(2 / FRAME)
+
+
+def _silent_frame() -> FloatArray:
+    frame = np.zeros((1, 1, FEATURES), np.float32)
+    frame[..., _SILENCE] = _SILENCE_ENERGY
+    return frame

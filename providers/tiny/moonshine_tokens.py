@@ -1,0 +1,36 @@
+"""The vocabulary of the tiny Moonshine: SentencePiece's special tokens and bytes, then the words, then silence."""
+
+from providers.tiny.tones import WORDS
+
+UNKNOWN, START, END = 0, 1, 2
+SPECIAL = ("<unk>", "<s>", "</s>")
+FIRST_BYTE = len(SPECIAL)
+FIRST_WORD = FIRST_BYTE + 256
+SILENCE = "<sil>"
+"""Has the last id. A token in angle brackets is not part of the text."""
+SIZE = FIRST_WORD + len(WORDS) + 1
+WORD_START = "▁"
+_ONE_BYTE_LENGTHS = 128
+
+
+def word_pieces() -> list[str]:
+    """The words' tokens, the first of which has the id `FIRST_WORD`."""
+    return [WORD_START + word for word in WORDS]
+
+
+def packed_vocabulary() -> bytes:
+    """`tokenizer.bin` of libmoonshine: each token's length, in one byte or two, and its bytes.
+
+    Source: core/bin-tokenizer.cpp of github.com/moonshine-ai/moonshine.
+    """
+    tokens = [text.encode() for text in SPECIAL]
+    tokens += (bytes([byte]) for byte in range(256))
+    tokens += (piece.encode() for piece in word_pieces())
+    tokens.append(SILENCE.encode())
+    return b"".join(_length(len(token)) + token for token in tokens)
+
+
+def _length(size: int) -> bytes:
+    if size < _ONE_BYTE_LENGTHS:
+        return bytes([size])
+    return bytes([size % _ONE_BYTE_LENGTHS + _ONE_BYTE_LENGTHS, size // _ONE_BYTE_LENGTHS])
