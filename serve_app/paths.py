@@ -40,5 +40,16 @@ GET_PATHS: MappingProxyType[str, Operation] = MappingProxyType(
     }
 )
 
+AUDIO_PATHS: MappingProxyType[str, Operation] = MappingProxyType(
+    {
+        "/v1/audio/transcriptions": Operation.TRANSCRIPTION,
+        "/v1/audio/translations": Operation.TRANSLATION,
+    }
+)
+"""Their bodies are forms with a file."""
+
+REALTIME_PATH = "/v1/realtime"
+"""A WebSocket."""
+
 ANTHROPIC = frozenset({Operation.MESSAGES, Operation.COUNT_TOKENS})
 ANTHROPIC_PATHS = frozenset(path for path, operation in POST_PATHS.items() if operation in ANTHROPIC)

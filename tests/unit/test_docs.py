@@ -21,7 +21,7 @@ from providers.spec import ResourceClaim, SlotSpec
 from serve_app.cli import main
 from serve_app.config import IngressConfig, SchedulingConfig, SlotGroup, load_config_file, parse_config, parse_slot
 from serve_app.lifecycle import LEGAL_MOVES, SlotState
-from serve_app.paths import GET_PATHS, POST_PATHS
+from serve_app.paths import AUDIO_PATHS, GET_PATHS, POST_PATHS, REALTIME_PATH
 from tests.unit import test_provider_contract as contract
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +94,13 @@ def test_the_readme_has_every_route_and_no_other() -> None:
     named = {re.sub(r"{.*?}", "{}", path) for cell in cells for path in re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", cell)}
     own = re.findall(r'Route\("([^"]+)", ', read("serve_app/ingress.py"))
     assert own, "the admin routes stand elsewhere now"
-    assert named == {*POST_PATHS, *GET_PATHS, *(re.sub(r"{.*?}", "{}", path) for path in own)}
+    assert named == {
+        *POST_PATHS,
+        *GET_PATHS,
+        *AUDIO_PATHS,
+        REALTIME_PATH,
+        *(re.sub(r"{.*?}", "{}", path) for path in own),
+    }
 
 
 def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
