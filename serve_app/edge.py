@@ -3,6 +3,7 @@
 Request ids are Serve's: it takes the client's `x-request-id` or makes one, and sends it back with the answer.
 """
 
+import contextlib
 import logging
 import time
 
@@ -11,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import ProviderError
-from serve_app.errors import BadRequest, ServingError, answer_for
+from serve_app.errors import Answer, BadRequest, ServingError, answer_for
 from serve_app.http_io import ClientGone, send_answer
 from serve_app.logs import FIELDS
 from serve_app.paths import ANTHROPIC_PATHS
@@ -23,6 +24,11 @@ logger = logging.getLogger("hal0.edge")
 SHOWN_ID = 128
 CLIENT_CLOSED = 499
 """What the access log shows for a client that left; nginx's number for it."""
+SWITCHED = 101
+REFUSAL = "websocket.http.response"
+"""An extension of ASGI: https://asgi.readthedocs.io/en/latest/extensions.html#websocket-denial-response"""
+POLICY_VIOLATION, INTERNAL_ERROR = 1008, 1011
+NO_ROUTE = BadRequest(404, "There is no such route. GET /v1/models lists models, GET /api/slots slots.", "no_route")
 
 
 class Edge:
@@ -32,9 +38,15 @@ class Edge:
         self._app, self._keys, self._door = app, keys, door
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+        match scope["type"]:
+            case "http":
+                await self._request(scope, receive, send)
+            case "websocket":
+                await self._websocket(scope, receive, send)
+            case _:
+                await self._app(scope, receive, send)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers = Headers(scope=scope)
         request_id = headers.get("x-request-id", "")[:SHOWN_ID]
@@ -60,7 +72,57 @@ class Edge:
             await send_answer(send_and_note, answer_for(in_our_terms(error)), scope["path"] in ANTHROPIC_PATHS)
         finally:
             if access.isEnabledFor(logging.INFO):
-                log_access(scope, request_id, status, time.perf_counter() - began)
+                log_access(scope, scope["method"], request_id, status, time.perf_counter() - began)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A session is one line of the access log. What is wrong before it is accepted is answered as HTTP."""
+        began = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = headers.get("x-request-id", "")[:SHOWN_ID]
+        handshake = Handshake(scope, send)
+        try:
+            self._door.check(scope.get("client"))
+            self._door.check_page(headers.get("origin"))
+            self._keys.check(scope["path"], headers, scope.get("subprotocols", ()))
+            await self._app(scope, receive, handshake.send)
+        except ClientGone:
+            pass
+        except Exception as error:
+            if not foreseen(error):
+                logger.exception("session %s failed", request_id)
+            await handshake.fail(answer_for(in_our_terms(error)))
+        finally:
+            if access.isEnabledFor(logging.INFO):
+                log_access(scope, "WS", request_id, handshake.status or CLIENT_CLOSED, time.perf_counter() - began)
+
+
+class Handshake:
+    """Of a WebSocket, as an application answers it. `status` is 0 until it has."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._can_refuse, self._send = REFUSAL in (scope.get("extensions") or {}), send
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """For the application. Starlette's router closes what it has no route for before it is accepted."""
+        if message["type"] == "websocket.accept":
+            self.status = SWITCHED
+        elif message["type"] == "websocket.close" and not self.status:
+            return await self.fail(answer_for(NO_ROUTE))
+        await self._send(message)
+
+    async def fail(self, answer: Answer) -> None:
+        """A refusal in the envelope of errors if the server can; without, a client gets no more than 403."""
+        if self.status != SWITCHED:
+            self.status = answer.status
+            if self._can_refuse:
+                return await send_answer(self._send_refusal, answer, anthropic=False)
+        code = POLICY_VIOLATION if answer.status < 500 else INTERNAL_ERROR
+        with contextlib.suppress(OSError):  # the client has left
+            await self._send({"type": "websocket.close", "code": code, "reason": ""})
+
+    async def _send_refusal(self, message: Message) -> None:
+        await self._send({**message, "type": f"websocket.{message['type']}"})
 
 
 def foreseen(error: Exception) -> bool:
@@ -72,17 +134,17 @@ def in_our_terms(error: Exception) -> Exception:
     if not isinstance(error, HTTPException):
         return error
     if error.status_code == 404:
-        return BadRequest(404, "There is no such route. GET /v1/models lists models, GET /api/slots slots.", "no_route")
+        return NO_ROUTE
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "another method")
         return BadRequest(405, f"This route does not take that method; allowed: {allowed}.", "method_not_allowed")
     return BadRequest(error.status_code, str(error.detail))
 
 
-def log_access(scope: Scope, request_id: str, status: int, seconds: float) -> None:
+def log_access(scope: Scope, method: str, request_id: str, status: int, seconds: float) -> None:
     record = {
         "request_id": request_id,
-        "method": scope["method"],
+        "method": method,
         "path": scope["path"],
         "slot": scope.get("slot"),
         "status": status,

@@ -2,7 +2,9 @@
 
 import hmac
 import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
@@ -12,7 +14,11 @@ from serve_app.settings import Settings
 
 THIS_MACHINE_ONLY = "This server has no API keys and answers only its own machine. Set HAL0_API_KEYS there to open it."
 
+FOREIGN_PAGE = "This server has no API keys and answers no pages of other machines. Set HAL0_API_KEYS there to open it."
+
 OPEN_PATHS = frozenset({"/health", "/v1/health"})
+KEY_SUBPROTOCOL = "openai-insecure-api-key."
+"""A page in a browser can set no headers of a WebSocket: OpenAI's clients offer their key as a subprotocol."""
 
 
 class Keys:
@@ -27,11 +33,14 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def check(self, path: str, headers: Headers) -> None:
-        """Raises 401 unless the request carries a key, as OpenAI's clients send it or as Anthropic's do."""
+    def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
+        """Raises 401 unless the request carries a key, as OpenAI's clients send it or as Anthropic's do.
+
+        `subprotocols` are those that a WebSocket offers.
+        """
         if not self._keys or path in OPEN_PATHS:
             return
-        given = _given_key(headers)
+        given = _given_key(headers) or _offered_key(subprotocols)
         if given is None:
             raise BadRequest(
                 401, "No API key: send it as 'Authorization: Bearer KEY' or 'x-api-key: KEY'.", "no_api_key"
@@ -50,6 +59,13 @@ def _given_key(headers: Headers) -> bytes | None:
     return key.encode("latin-1") if key else None
 
 
+def _offered_key(subprotocols: Sequence[str]) -> bytes | None:
+    for offered in subprotocols:
+        if offered.startswith(KEY_SUBPROTOCOL):
+            return offered.removeprefix(KEY_SUBPROTOCOL).encode("latin-1", "replace") or None
+    return None
+
+
 class Door:
     """Who may come in without a key: on a server without keys only its own machine, unless it is open to all.
 
@@ -66,6 +82,22 @@ class Door:
             return
         if client is None or not (client[0] in self._own_addresses or is_loopback(client[0])):
             raise BadRequest(403, THIS_MACHINE_ONLY, "this_machine_only")
+
+    def check_page(self, origin: str | None) -> None:
+        """Raises 403 for a WebSocket that a page of another machine opens from a browser on this one: browsers ask
+        nobody before they do. `origin` is the header; None: no browser."""
+        if not self._closed or origin is None:
+            return
+        host = _host_of(origin)
+        if not (host == "localhost" or host in self._own_addresses or is_loopback(host)):
+            raise BadRequest(403, FOREIGN_PAGE, "this_machine_only")
+
+
+def _host_of(origin: str) -> str:
+    try:
+        return urlsplit(origin).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(address: str) -> bool:

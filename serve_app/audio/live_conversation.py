@@ -1,0 +1,160 @@
+"""A client's audio on its way to an engine, and what the engine hears of it on the way back.
+
+Positions are seconds of the client's audio since it began; those of an engine begin anew with each engine session.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from providers.asr.messages import Clear, Commit, Committed, Configure, Event, Start
+from providers.asr.recognizer import SAMPLE_RATE, Asked
+from providers.base import JsonObject
+from providers.errors import ProviderError
+from serve_app.audio.live_engine import LiveEngine
+from serve_app.audio.live_outbox import Outbox
+from serve_app.audio.pcm import SAMPLE_BYTES, Converter
+from serve_app.audio.realtime_items import Items
+from serve_app.audio.realtime_settings import Settings
+from serve_app.audio.realtime_socket import error_event
+from serve_app.errors import BadRequest, ServingError, answer_for
+
+logger = logging.getLogger("hal0.live")
+
+WAITING_S = 60.0
+"""Of audio for an engine, from which on the client is read more slowly."""
+MOST_WAITING_S = 300.0
+"""From which on its audio is refused."""
+PAUSE_S = 10.0
+"""The client is read that often all the same: a socket that is never read answers no ping and notices no close."""
+SHORTEST_COMMIT_S = 0.1
+ROUNDING_S = 1e-6
+CONVERTED_AT_ONCE = 2**15
+"""Bytes; then the event loop has a turn."""
+BYTES_PER_S = SAMPLE_RATE * SAMPLE_BYTES
+LONGEST_PAUSE_S = 30.0
+"""Between engine sessions that tell nothing. The second comes at once, the third after a second, and so on."""
+
+Tell = Callable[[JsonObject], Awaitable[None]]
+
+
+class Conversation:
+    """`tell` sends an event to the client. An engine is used from the first need on, and another if that is lost."""
+
+    def __init__(self, settings: Settings, engine: LiveEngine, tell: Tell) -> None:
+        self._settings, self._engine, self._tell = settings, engine, tell
+        self._converter = Converter(settings.format)
+        self._outbox = Outbox(round(WAITING_S * BYTES_PER_S))
+        self._needed = asyncio.Event()
+        self._started: Start | None = None
+        self._at_s = self._engine_from_s = self._committed_s = 0.0
+        self._vain_sessions = 0
+        self.items = Items()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client has reason to wait."""
+        return self.items.committed or bool(self._outbox)
+
+    @property
+    def has_audio(self) -> bool:
+        return self._at_s > 0
+
+    def configure(self, settings: Settings, engine: LiveEngine) -> None:
+        """From the next utterance on. Only before any audio may `engine` be another slot's."""
+        if settings.format != self._settings.format:
+            self._put(self._converter.finish())
+            self._converter = Converter(settings.format)
+        self._settings, self._engine = settings, engine
+        if self._started is not None:
+            self._outbox.put(Configure(asked=_asked(settings), turns=settings.turns))
+        self._needed.set()
+
+    async def append(self, audio: bytes) -> None:
+        """Raises `BadRequest` for what is not whole samples, and when too much waits already."""
+        source = self._settings.format
+        if len(audio) % source.sample_bytes:
+            message = f"'audio' ends within a sample: {source.encoding} has {source.sample_bytes} bytes in each."
+            raise BadRequest(400, message, "invalid_value", "audio")
+        await self._outbox.wait_room(PAUSE_S)
+        if self._outbox.audio_bytes > MOST_WAITING_S * BYTES_PER_S:
+            message = f"{MOST_WAITING_S:g} s of audio wait for slot '{self._engine.slot.name}': this is not kept."
+            raise BadRequest(429, message, "input_audio_buffer_full", "audio")
+        for at in range(0, len(audio), CONVERTED_AT_ONCE):
+            if at:
+                await asyncio.sleep(0)
+            piece = audio[at : at + CONVERTED_AT_ONCE]
+            self._put(self._converter.feed(piece))
+            self._at_s += source.seconds(len(piece))
+
+    def commit(self) -> None:
+        """Raises `BadRequest` if there is next to nothing since the last commit, as OpenAI does."""
+        have_s = self._at_s - self._committed_s
+        if have_s < SHORTEST_COMMIT_S - ROUNDING_S:
+            message = (
+                "Error committing input audio buffer: buffer too small. Expected at least "
+                f"{SHORTEST_COMMIT_S * 1000:.0f}ms of audio, but buffer only has {have_s * 1000:.2f}ms of audio."
+            )
+            raise BadRequest(400, message, "input_audio_buffer_commit_empty")
+        self._committed_s = self._at_s
+        self._outbox.put(Commit())
+
+    async def clear(self) -> None:
+        self._committed_s = self._at_s
+        self._converter = Converter(self._settings.format)
+        if self._started is not None:
+            self._outbox.put(Clear())
+        else:
+            await self._tell({"type": "input_audio_buffer.cleared"})
+
+    async def run(self) -> None:
+        """For as long as the client is there."""
+        while True:
+            await self._needed.wait()
+            try:
+                await self._engine.converse(self._opening, self._outbox, self._heard)
+            except (ServingError, ProviderError) as error:
+                logger.info("slot %s: a live session was lost: %s", self._engine.slot.name, error)
+                await self._lose(error)
+            await asyncio.sleep(pause_s(self._vain_sessions))
+            self._vain_sessions += 1
+
+    def _put(self, audio: bytes) -> None:
+        if audio:
+            self._opening()
+            self._outbox.put(audio)
+            self._needed.set()
+
+    def _opening(self) -> Start:
+        """The settings when the engine was first needed: what changes them later waits in line behind the audio."""
+        if self._started is None:
+            self._started = Start(live=True, asked=_asked(self._settings), turns=self._settings.turns)
+        return self._started
+
+    async def _heard(self, event: Event) -> None:
+        self._vain_sessions = 0
+        if isinstance(event, Committed):
+            self._committed_s = max(self._committed_s, self._engine_from_s + event.end_s)
+        for told in self.items.heard(event):
+            await self._tell(told)
+
+    async def _lose(self, error: Exception) -> None:
+        """The engine's session is over, and with it the audio that has not become text."""
+        self._outbox.clear()
+        self._needed.clear()
+        self._started = None
+        self._engine_from_s = self._committed_s = self._at_s
+        self._converter = Converter(self._settings.format)
+        answer = answer_for(error)
+        for told in self.items.fail_all(answer):
+            await self._tell(told)
+        self.items.begin_session(self._engine_from_s)
+        await self._tell(error_event(answer))
+
+
+def pause_s(vain_sessions: int) -> float:
+    return min(2.0 ** (vain_sessions - 1), LONGEST_PAUSE_S) if vain_sessions else 0.0
+
+
+def _asked(settings: Settings) -> Asked:
+    return Asked(language=settings.language, prompt=settings.prompt, keywords=settings.keywords)
