@@ -1,0 +1,1 @@
+"""ONNX Runtime: what native engines that compute with it share."""
