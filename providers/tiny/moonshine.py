@@ -47,7 +47,7 @@ def _make_ort_folder(folder: Path, graphs: Mapping[str, "Graph"], files: Mapping
     from providers.tiny.moonshine_graph import save_ort
 
     # ONNX Runtime writes a graph's parts in another order each time.
-    contents = {name: graph.model().SerializeToString() for name, graph in graphs.items()} | files
+    contents = {**{name: graph.model().SerializeToString() for name, graph in graphs.items()}, **files}
     digest = hashlib.sha256(onnxruntime.__version__.encode())
     for name, content in contents.items():
         digest.update(name.encode() + hashlib.sha256(content).digest())
