@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ctranslate2.specs import WhisperSpec  # type: ignore[import-untyped]
 
-from providers.tiny.weights import FloatArray, ones, random_weights, zeros
+from providers.tiny.weights import FloatArray, ones, zeros
 
 LENGTH = 32
 """Of embeddings."""
@@ -22,9 +22,7 @@ LAYERS = 1
 MEL_BANDS = 80
 _SOURCE_POSITIONS, _TARGET_POSITIONS = 1500, 448
 _KERNEL = 3
-_SEED = 0
 _CERTAIN = 30.0
-_DEFAULT = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,33 +42,35 @@ class Recital:
 
 def reciting_whisper(recital: Recital) -> WhisperSpec:
     spec = WhisperSpec(LAYERS, HEADS, LAYERS, HEADS)
-    embeddings = _normalized(random_weights(_SEED)(recital.size, LENGTH))
-    parts = _normalized(np.eye(max(recital.looks.values()) + 1, LENGTH, dtype=np.float32))
+    known = sorted({*recital.successors, *recital.looks})
+    vectors = _vectors(len(known) + 1)
+    token_vectors, unknown = dict(zip(known, vectors[:-1], strict=True)), vectors[-1]
+    parts = _vectors(max(recital.looks.values()) + 1)
     _encoder(spec.encoder, parts[np.minimum(np.arange(_SOURCE_POSITIONS) // recital.part_frames, len(parts) - 1)])
-    looks = _associations(embeddings, {token: parts[part] for token, part in recital.looks.items()})
+    looks = np.zeros((LENGTH, LENGTH), np.float32)
+    for token, part in recital.looks.items():
+        looks += _maps(token_vectors[token], parts[part])
     _decoder(spec.decoder, looks)
-    spec.decoder.embeddings.weight = embeddings
+    spec.decoder.embeddings.weight = np.stack([token_vectors.get(token, unknown) for token in range(recital.size)])
     follows = np.zeros((recital.size, LENGTH), np.float32)
     for token, following in recital.successors.items():
-        follows[following] += _CERTAIN / LENGTH * embeddings[token]
+        follows[following] += _CERTAIN * token_vectors[token] / LENGTH
+    follows[recital.default] += _CERTAIN * unknown / LENGTH
     _linear(spec.decoder.projection, follows)
-    spec.decoder.projection.bias[recital.default] = _DEFAULT
     return spec
 
 
-def _associations(embeddings: FloatArray, vectors: Mapping[int, FloatArray]) -> FloatArray:
-    """The matrix that maps the embeddings of some tokens to vectors."""
-    matrix = np.zeros((LENGTH, LENGTH), np.float32)
-    for token, vector in vectors.items():
-        matrix += np.outer(vector, embeddings[token]) * np.float32(_CERTAIN / LENGTH)
-    return matrix
-
-
-def _normalized(vectors: FloatArray) -> FloatArray:
-    """What a layer norm leaves as it is."""
-    centred = vectors - vectors.mean(axis=1, keepdims=True)
-    scaled: FloatArray = (centred / centred.std(axis=1, keepdims=True)).astype(np.float32)
+def _vectors(count: int) -> FloatArray:
+    """As many vectors, next to orthogonal, that a layer norm leaves as they are."""
+    vectors = np.eye(count, LENGTH) - 1 / LENGTH
+    scaled: FloatArray = (vectors / vectors.std(axis=1, keepdims=True)).astype(np.float32)
     return scaled
+
+
+def _maps(source: FloatArray, target: FloatArray) -> FloatArray:
+    """The matrix that maps one vector to a multiple of the other, and what is orthogonal to the one to nothing."""
+    matrix: FloatArray = np.outer(target, source) * np.float32(_CERTAIN / LENGTH)
+    return matrix
 
 
 # The parts of a specification are given their attributes when it is made, which no type tells.
