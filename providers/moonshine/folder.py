@@ -24,6 +24,8 @@ from providers.moonshine.names import (
 
 MAGIC, MAGIC_AT = b"ORTM", 4
 MOST_LAYERS = 64
+LONG = 128
+"""From this first byte on, the length of a token takes two."""
 ADVICE = (
     "a Moonshine model is a folder (or an encoder with its companions) with "
     f"{ENCODER}, {DECODER} and {TOKENIZER}; or {CONFIG} and the files of a streaming model; "
@@ -149,15 +151,13 @@ def _check_json(path: Path) -> None:
 
 
 def _check_tokenizer(path: Path) -> None:
-    """Tokens, each after its length: one byte, or from 128 on `128 + length % 128` and `length // 128`."""
+    """Tokens, each after its length: one byte, or `LONG + length % LONG` and `length // LONG`."""
     content = path.read_bytes()
     at = 0
     while at < len(content):
-        length, at = content[at], at + 1
-        if length >= 128:
-            if at == len(content):
-                break
-            length, at = length - 128 + 128 * content[at], at + 1
-        at += length
+        if content[at] < LONG:
+            at += 1 + content[at]
+        else:
+            at += 2 + content[at] - LONG + LONG * (content[at + 1] if at + 1 < len(content) else 0)
     if at != len(content):
         raise ProviderError(f"{path} is cut off or no tokenizer of Moonshine's; remove the model and pull it again")

@@ -6,6 +6,7 @@ https://onnxruntime.ai/docs/execution-providers/WebGPU-ExecutionProvider.html
 
 import ctypes
 import os
+import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +22,9 @@ PLUGIN_NAME = "hal0-webgpu"
 LOADER = "libvulkan.so.1"
 SOFTWARE_VARIABLE = "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"
 """Set to 1, the plugin takes a driver that computes on the CPU, too: for tests."""
-WARNING, ERROR = 2, 3
+ERROR = 3
+"""A severity of its log."""
+LIBRARY_PLACE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 
 _registering = threading.Lock()
 _registered = False
@@ -42,7 +45,7 @@ def open_session(path: Path, device: Device, threads: int) -> "InferenceSession"
         return onnxruntime.InferenceSession(str(path), options)
     except Exception as error:  # the library's errors share no base of their own
         advice = f" ({vulkan_trouble() or 'see what `vulkaninfo --summary` lists'})" if device is Device.VULKAN else ""
-        raise ProviderError(f"ONNX Runtime cannot open {path} on {device}: {_first_line(error)}{advice}") from error
+        raise ProviderError(f"ONNX Runtime cannot open {path} on {device}: {_reason(error)}{advice}") from error
 
 
 def vulkan_trouble() -> str | None:
@@ -91,5 +94,7 @@ def _register_plugin() -> None:
             _registered = True
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """The library's text without the places in its source."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return LIBRARY_PLACE.sub("", text.rpartition(" was false. ")[2])
