@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from providers.tiny.moonshine_files import is_made, recorded_folder
+from providers.tiny.moonshine_files import is_made, model_folder, recorded_folder
 from providers.tiny.moonshine_tokens import packed_vocabulary
 
 if TYPE_CHECKING:
@@ -57,5 +57,28 @@ def _make_ort_folder(folder: Path, graphs: Mapping[str, "Graph"], files: Mapping
     with recorded_folder(folder, source) as draft:
         for name, graph in graphs.items():
             save_ort(graph, draft / f"{name}.ort")
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+
+
+def make_moonshine_onnx(folder: Path) -> None:
+    """Make the same model as ONNX exports, in the layout of `onnx-community/moonshine-tiny-ONNX` on the Hub.
+
+    Raises `ToolsMissing` without `onnx`, `OSError` if the folder cannot be written.
+    """
+    require_tools()
+    from providers.tiny import moonshine_hub as hub
+    from providers.tiny.moonshine_speech import decoder, encoder
+
+    files = {
+        "onnx/encoder_model.onnx": encoder().model().SerializeToString(),
+        "onnx/decoder_model_merged.onnx": decoder().model().SerializeToString(),
+        "tokenizer.json": hub.tokenizer(),
+        "config.json": hub.config(),
+        "generation_config.json": hub.generation_config(),
+        "preprocessor_config.json": hub.preprocessor_config(),
+    }
+    with model_folder(folder) as draft:
+        (draft / "onnx").mkdir()
         for name, content in files.items():
             (draft / name).write_bytes(content)

@@ -73,10 +73,6 @@ class Graph:
         return model
 
 
-def save_onnx(graph: Graph, path: Path) -> None:
-    onnx.save(graph.model(), path)
-
-
 def save_ort(graph: Graph, path: Path) -> None:
     """Save in ONNX Runtime's own format, the only one that libmoonshine loads.
 
