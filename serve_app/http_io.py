@@ -15,17 +15,24 @@ from serve_app.errors import Answer, BadRequest
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
+UPLOAD_TIMEOUT_S = 600.0
 
 
 class ClientGone(Exception):
     """The client closed its connection; nobody reads the answer."""
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
-    """The whole body. Raises 413 as soon as it is known to be over `limit` bytes."""
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise too_large(limit)
+async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: float = UPLOAD_TIMEOUT_S) -> bytes:
+    """The whole body. Raises 413 as soon as it is known to be over `limit` bytes, 408 if it takes too long."""
+    refuse_declared(headers, limit)
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _whole_body(receive, limit)
+    except TimeoutError as error:
+        raise too_slow(timeout_s) from error
+
+
+async def _whole_body(receive: Receive, limit: int) -> bytes:
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
@@ -41,8 +48,19 @@ async def read_body(headers: Headers, receive: Receive, limit: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def refuse_declared(headers: Headers, limit: int) -> None:
+    """Raises 413 if the body will be over `limit` bytes by its own account."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large(limit)
+
+
 def too_large(limit: int) -> BadRequest:
     return BadRequest(413, f"The request body is larger than {limit / 2**20:g} MiB.", "request_too_large")
+
+
+def too_slow(timeout_s: float) -> BadRequest:
+    return BadRequest(408, f"The request body took longer than upload_timeout_s ({timeout_s:g} s).", "upload_timeout")
 
 
 def parse_object(body: bytes) -> JsonObject:

@@ -1,7 +1,5 @@
 """The data path: one request from a client to an engine and its answer back, as bytes wherever dialects agree."""
 
-import asyncio
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,25 +13,18 @@ from providers.capabilities import LIGHT, STREAMING, Operation
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
 from serve_app.directory import SlotDirectory
-from serve_app.errors import BadRequest, EngineDied, RequestTimeout, ServingError
-from serve_app.http_io import dump_json, parse_object, read_body, until_client_leaves
+from serve_app.dispatch import Dispatch, NotBegun, priority_of
+from serve_app.errors import EngineDied, ServingError
+from serve_app.http_io import UPLOAD_TIMEOUT_S, dump_json, parse_object, read_body, until_client_leaves
 from serve_app.leases import Lease, LeasePool
 from serve_app.paths import ANTHROPIC
 from serve_app.patience import Patience, WaitingRequest
 from serve_app.reply import Reply
 
-logger = logging.getLogger("hal0.relay")
-
 UNTOUCHED = Translation()
 EVENT_STREAM = "text/event-stream"
 LAST_OF_ITS_CONNECTION = {"Connection": "close"}
 """llama.cpp closes a connection after a stream, whatever it said before: the next request on it would be lost."""
-PRIORITY_HEADER = "x-hal0-priority"
-PRIORITIES = range(-100, 101)
-
-
-class NotBegun(Exception):
-    """The engine went away before it answered; another may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +52,11 @@ class Relay:
         http: aiohttp.ClientSession,
         max_body_bytes: int,
         patience: Patience,
+        upload_timeout_s: float = UPLOAD_TIMEOUT_S,
     ) -> None:
-        self._operation, self._directory, self._pools = operation, directory, pools
-        self._http, self._max_body_bytes, self._patience = http, max_body_bytes, patience
+        self._operation, self._directory, self._http = operation, directory, http
+        self._dispatch = Dispatch(pools, patience)
+        self._max_body_bytes, self._upload_timeout_s = max_body_bytes, upload_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -71,7 +64,7 @@ class Relay:
             body = b""
             payload: JsonObject = dict(QueryParams(scope["query_string"]))
         else:
-            body = await read_body(headers, receive, self._max_body_bytes)
+            body = await read_body(headers, receive, self._max_body_bytes, self._upload_timeout_s)
             payload = parse_object(body)
         exchange = self._exchange_for(payload, body, headers)
         scope["slot"] = exchange.slot.name
@@ -79,7 +72,7 @@ class Relay:
         reply = Reply(send, self._operation in ANTHROPIC)
         async with until_client_leaves(receive):
             try:
-                await self._in_time(exchange, reply)
+                await self._dispatch.run(exchange.waiting, reply, lambda lease: self._exchange(lease, exchange, reply))
             except (ServingError, ProviderError) as error:
                 if not reply.begun:
                     raise
@@ -97,31 +90,6 @@ class Relay:
         return Exchange(
             WaitingRequest(slot, priority_of(headers), light, streams, shows_progress), route, body, translation
         )
-
-    async def _in_time(self, exchange: Exchange, reply: Reply) -> None:
-        limit_s = exchange.slot.request_timeout_s
-        if limit_s is None:
-            return await self._forward(exchange, reply)
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._forward(exchange, reply)
-        except TimeoutError as error:
-            raise RequestTimeout(exchange.slot.name, limit_s) from error
-
-    async def _forward(self, exchange: Exchange, reply: Reply) -> None:
-        """Once more on a fresh engine if the first goes away before its answer begins."""
-        pool, light = self._pools[exchange.slot.name], exchange.waiting.light
-        for last_try in (False, True):
-            lease = pool.take(light) or await self._patience.lease(exchange.waiting, pool, reply)
-            try:
-                return await self._exchange(lease, exchange, reply)
-            except NotBegun as error:
-                logger.info("slot %s: its engine did not answer: %s", exchange.slot.name, error)
-                pool.distrust(lease)
-                if last_try:
-                    raise EngineDied(exchange.slot.name, str(error)) from error
-            finally:
-                pool.put_back(lease, light)
 
     async def _exchange(self, lease: Lease, exchange: Exchange, reply: Reply) -> None:
         headers = {"Authorization": f"Bearer {lease.endpoint.token}", "Content-Type": "application/json"}
@@ -170,18 +138,3 @@ class Relay:
         except aiohttp.ClientError as error:
             raise EngineDied(exchange.slot.name, f"{type(error).__name__} in mid-stream") from error
         await reply.end()
-
-
-def priority_of(headers: Headers) -> int | None:
-    """The request's own priority. Raises 400 for one that is none."""
-    text = headers.get(PRIORITY_HEADER)
-    if text is None:
-        return None
-    try:
-        priority = int(text)
-    except ValueError:
-        priority = PRIORITIES.stop
-    if priority not in PRIORITIES:
-        message = f"The header '{PRIORITY_HEADER}' must be an integer from -100 to 100, not '{text[:40]}'."
-        raise BadRequest(400, message, "invalid_priority", PRIORITY_HEADER)
-    return priority

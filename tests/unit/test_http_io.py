@@ -60,6 +60,18 @@ async def test_a_client_that_leaves_while_sending() -> None:
         await read_body(Headers({}), receiving(part(b"ab", True), GONE), 3)
 
 
+@pytest.mark.parametrize("first", [(), (part(b"ab", True),)])
+async def test_a_body_that_takes_too_long_is_refused(first: tuple[Message, ...]) -> None:
+    left = list(first)
+
+    async def receive() -> Message:
+        return left.pop(0) if left else await never()
+
+    with pytest.raises(BadRequest) as refused:
+        await read_body(Headers({}), receive, 3, 0.05)
+    assert (refused.value.status, refused.value.code) == (408, "upload_timeout")
+
+
 def test_an_object_is_parsed() -> None:
     assert parse_object(b' {"a": [1, null, "\xc3\xa9"]} ') == {"a": [1, None, "é"]}
 
