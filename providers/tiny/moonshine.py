@@ -41,24 +41,24 @@ def make_moonshine(folder: Path) -> None:
     _make_ort_folder(folder, graphs, {"tokenizer.bin": packed_vocabulary()})
 
 
-def _make_ort_folder(folder: Path, graphs: Mapping[str, "Graph"], files: Mapping[str, bytes]) -> None:
-    import onnxruntime  # type: ignore[import-untyped]
+def make_moonshine_streaming(folder: Path) -> None:
+    """Make a model of the streaming architectures, which recognizes speech as it comes, with the times of words.
 
-    from providers.tiny.moonshine_graph import save_ort
+    Raises `ToolsMissing` without `onnx`, `OSError` if the folder cannot be written.
+    """
+    require_tools()
+    from providers.tiny import moonshine_streaming as streaming
 
-    # ONNX Runtime writes a graph's parts in another order each time.
-    contents = {**{name: graph.model().SerializeToString() for name, graph in graphs.items()}, **files}
-    digest = hashlib.sha256(onnxruntime.__version__.encode())
-    for name, content in contents.items():
-        digest.update(name.encode() + hashlib.sha256(content).digest())
-    source = digest.hexdigest()
-    if is_made(folder, source):
-        return
-    with recorded_folder(folder, source) as draft:
-        for name, graph in graphs.items():
-            save_ort(graph, draft / f"{name}.ort")
-        for name, content in files.items():
-            (draft / name).write_bytes(content)
+    graphs = {
+        "frontend": streaming.frontend(),
+        "encoder": streaming.encoder(),
+        "adapter": streaming.adapter(),
+        "cross_kv": streaming.cross_attention(),
+        "decoder_kv": streaming.decoder(),
+        "decoder_kv_with_attention": streaming.decoder(with_attention=True),
+    }
+    files = {"tokenizer.bin": packed_vocabulary(), "streaming_config.json": streaming.config()}
+    _make_ort_folder(folder, graphs, files)
 
 
 def make_moonshine_onnx(folder: Path) -> None:
@@ -80,5 +80,25 @@ def make_moonshine_onnx(folder: Path) -> None:
     }
     with model_folder(folder) as draft:
         (draft / "onnx").mkdir()
+        for name, content in files.items():
+            (draft / name).write_bytes(content)
+
+
+def _make_ort_folder(folder: Path, graphs: Mapping[str, "Graph"], files: Mapping[str, bytes]) -> None:
+    import onnxruntime  # type: ignore[import-untyped]
+
+    from providers.tiny.moonshine_graph import save_ort
+
+    # ONNX Runtime writes a graph's parts in another order each time.
+    contents = {**{name: graph.model().SerializeToString() for name, graph in graphs.items()}, **files}
+    digest = hashlib.sha256(onnxruntime.__version__.encode())
+    for name, content in contents.items():
+        digest.update(name.encode() + hashlib.sha256(content).digest())
+    source = digest.hexdigest()
+    if is_made(folder, source):
+        return
+    with recorded_folder(folder, source) as draft:
+        for name, graph in graphs.items():
+            save_ort(graph, draft / f"{name}.ort")
         for name, content in files.items():
             (draft / name).write_bytes(content)
