@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from providers.asr.recognizer import SAMPLE_RATE, Samples, Word
-from providers.errors import ProviderError
+from providers.errors import InvalidRequest, ProviderError
 from providers.moonshine.names import Architecture
 
 if TYPE_CHECKING:
@@ -108,10 +108,16 @@ class Model:
         return handle
 
     def _listen_for(self, keywords: tuple[str, ...]) -> None:
-        """They are the model's, not the stream's: each call sets its own."""
-        if keywords != self._keywords:
+        """They are the model's, not the stream's: each call sets its own. Raises `InvalidRequest`."""
+        if keywords == self._keywords:
+            return
+        from moonshine_voice.errors import MoonshineError
+
+        try:
             self._owner.set_keyterms(keywords)
-            self._keywords = keywords
+        except MoonshineError as error:
+            raise InvalidRequest(f"The model cannot write these keywords: {error}", "keywords") from error
+        self._keywords = keywords
 
     def _line(self, stream: int) -> Line:
         from moonshine_voice.moonshine_api import TranscriptC

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 from providers.asr.dialect import Features
-from providers.asr.recognizer import SAMPLE_RATE, Asked, Samples, Segment, Utterance
+from providers.asr.recognizer import Asked, Samples, Segment, Utterance
 from providers.devices import Device
+from providers.moonshine.audible import Audible
 from providers.moonshine.onnx_model import OnnxModel
 from providers.moonshine.recognizer import LONGEST_PIECE_S
 from providers.moonshine.refusal import refuse_what_it_cannot
@@ -29,11 +30,12 @@ class OnnxRecognizer:
         model = self._model
         if model is None:
             raise ValueError("the recognizer is closed")
-        duration_s = len(samples) / SAMPLE_RATE
+        audible = Audible()
+        audible.feed(samples)
         with self._turn:
-            text = model.text(samples, math.ceil(duration_s * self._tokens_per_s))
+            text = model.text(samples, math.ceil(audible.duration_s * self._tokens_per_s))
         if text:
-            yield Segment(text, 0.0, duration_s, language=self._language)
+            yield Segment(text, *audible.bounds_s(), language=self._language)
 
     def utterance(self, asked: Asked) -> Utterance | None:
         return None

@@ -6,7 +6,8 @@ from contextlib import closing
 import numpy as np
 
 from providers.asr.dialect import Features
-from providers.asr.recognizer import SAMPLE_RATE, Asked, Samples, Segment, Utterance, Word
+from providers.asr.recognizer import Asked, Samples, Segment, Utterance, Word
+from providers.moonshine.audible import Audible
 from providers.moonshine.library import TAIL, Line, Model
 from providers.moonshine.refusal import refuse_what_it_cannot
 
@@ -19,12 +20,12 @@ class MoonshineStream:
 
     def __init__(self, model: Model, language: str, keywords: Sequence[str], word_times: bool) -> None:
         self._model, self._language, self._keywords, self._word_times = model, language, keywords, word_times
-        self._samples = 0
+        self._audible = Audible()
         self._handle: int | None = model.open()
 
     def feed(self, samples: Samples) -> None:
         self._model.add(self._open, samples)
-        self._samples += len(samples)
+        self._audible.feed(samples)
 
     def text(self) -> str:
         return self._model.understand(self._open, self._keywords).text
@@ -46,14 +47,14 @@ class MoonshineStream:
         return self._handle
 
     def _segment(self, line: Line) -> Segment:
-        end_s = self._samples / SAMPLE_RATE
-        words = tuple(_before(word, end_s) for word in line.words) if self._word_times else ()
-        return Segment(line.text, 0.0, end_s, words, self._language)
+        start_s, end_s = self._audible.bounds_s()
+        words = tuple(_within(word, start_s, end_s) for word in line.words) if self._word_times else ()
+        return Segment(line.text, start_s, end_s, words, self._language)
 
 
-def _before(word: Word, end_s: float) -> Word:
-    """The last word's end may lie in the silence that was added."""
-    return Word(word.text.strip(), min(word.start_s, end_s), min(word.end_s, end_s), word.probability)
+def _within(word: Word, start_s: float, end_s: float) -> Word:
+    starts, ends = (min(max(at_s, start_s), end_s) for at_s in (word.start_s, word.end_s))
+    return Word(word.text.strip(), starts, ends, word.probability)
 
 
 class MoonshineRecognizer:
