@@ -22,7 +22,7 @@ from providers.errors import InvalidRequest, ProviderError
 from providers.moonshine.loading import load
 from providers.moonshine.options import MoonshineSlot
 from providers.moonshine.provider import Moonshine
-from providers.tiny.moonshine import make_moonshine
+from providers.tiny.moonshine import make_moonshine, make_moonshine_streaming
 from providers.tiny.tones import WORD_S, WORDS, tones
 
 CLOSE_S = 0.05
@@ -36,6 +36,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-moonshine"
     make_moonshine(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "tiny-moonshine-streaming"
+    make_moonshine_streaming(folder)
+    return folder
+
+
+@pytest.fixture(params=["tiny", "streaming"])
+def model(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
@@ -78,8 +91,8 @@ def check_times(segment: Segment, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30, 60])
-def test_words_and_their_times(tiny: Path, make: Make, count: int) -> None:
-    recognizer = make(tiny)
+def test_words_and_their_times(model: Path, make: Make, count: int) -> None:
+    recognizer = make(model)
     for seed in range(3):
         words = said(seed, count)
         (segment,) = heard(recognizer, words)
@@ -89,33 +102,33 @@ def test_words_and_their_times(tiny: Path, make: Make, count: int) -> None:
         check_times(segment, words)
 
 
-def test_silence_around_them_is_no_part_of_words(tiny: Path, make: Make) -> None:
+def test_silence_around_them_is_no_part_of_words(model: Path, make: Make) -> None:
     samples = tones(["hotel", "golf"], before_s=0.4, after_s=0.5)
-    (segment,) = make(tiny).recognize(samples, WORDY)
+    (segment,) = make(model).recognize(samples, WORDY)
     assert segment.text == "hotel golf"
     assert (segment.start_s, segment.words[0].start_s) == pytest.approx((0.4, 0.4), abs=CLOSE_S)
     assert (segment.end_s, segment.words[1].end_s) == pytest.approx((0.88, 0.88), abs=CLOSE_S)
 
 
-def test_words_have_no_times_unless_asked(tiny: Path, make: Make) -> None:
-    (segment,) = heard(make(tiny), ["alpha"], Asked())
+def test_words_have_no_times_unless_asked(model: Path, make: Make) -> None:
+    (segment,) = heard(make(model), ["alpha"], Asked())
     assert segment.text == "alpha" and segment.words == ()
 
 
 @pytest.mark.parametrize("samples", [0, 1, 1279, 1281, SAMPLE_RATE])
-def test_silence_of_any_length_says_nothing(tiny: Path, make: Make, samples: int) -> None:
-    assert list(make(tiny).recognize(np.zeros(samples, np.float32), WORDY)) == []
+def test_silence_of_any_length_says_nothing(model: Path, make: Make, samples: int) -> None:
+    assert list(make(model).recognize(np.zeros(samples, np.float32), WORDY)) == []
 
 
-def test_samples_may_lie_anyhow_in_memory(tiny: Path, make: Make) -> None:
+def test_samples_may_lie_anyhow_in_memory(model: Path, make: Make) -> None:
     every_other = np.repeat(tones(["golf", "echo"]), 2)[::2]
     assert not every_other.flags.c_contiguous
-    (segment,) = make(tiny).recognize(every_other, Asked())
+    (segment,) = make(model).recognize(every_other, Asked())
     assert segment.text == "golf echo"
 
 
-def test_twenty_at_once_do_not_mix(tiny: Path, make: Make) -> None:
-    recognizer = make(tiny)
+def test_twenty_at_once_do_not_mix(model: Path, make: Make) -> None:
+    recognizer = make(model)
 
     def work(seed: int) -> None:
         for round_ in range(5):
@@ -171,6 +184,69 @@ def test_the_format_of_the_cpu_does_not_run_elsewhere(tiny: Path, make: Make) ->
         make(tiny, Device.VULKAN)
 
 
+@pytest.mark.parametrize("parts", [1, 3, 40])
+def test_an_utterance_grows_as_it_is_spoken(streaming: Path, make: Make, parts: int) -> None:
+    words = said(parts, 20)
+    utterance = make(streaming).utterance(Asked())
+    assert utterance is not None
+    texts = []
+    for part in np.array_split(tones(words), parts):
+        utterance.feed(part)
+        texts.append(utterance.text())
+    (segment,) = utterance.finish()
+    utterance.close()
+    utterance.close()
+    assert segment.text == " ".join(words) and segment.end_s == pytest.approx(20 * WORD_S)
+    for shorter, longer in zip(texts, [*texts[1:], segment.text], strict=True):
+        assert longer.startswith(shorter)
+    assert parts == 1 or len(set(texts)) > 2
+
+
+def test_utterances_and_pieces_at_once_do_not_mix(streaming: Path, make: Make) -> None:
+    recognizer = make(streaming)
+
+    def live(seed: int) -> None:
+        words = said(seed, 15)
+        utterance = recognizer.utterance(Asked())
+        assert utterance is not None
+        for part in np.array_split(tones(words), 10):
+            utterance.feed(part)
+            assert " ".join(words).startswith(utterance.text())
+        assert utterance.finish()[0].text == " ".join(words)
+        utterance.close()
+
+    def whole(seed: int) -> None:
+        words = said(seed, 8)
+        (segment,) = heard(recognizer, words)
+        check_times(segment, words)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: (live if seed % 2 else whole)(seed), range(40)))
+
+
+def test_an_utterance_that_is_given_up_leaves_nothing(streaming: Path, make: Make) -> None:
+    recognizer = make(streaming)
+    utterance = recognizer.utterance(Asked())
+    assert utterance is not None
+    utterance.feed(tones(["alpha"]))
+    utterance.close()
+    with pytest.raises(ValueError, match="closed"):
+        utterance.text()
+    assert heard(recognizer, ["bravo"])[0].text == "bravo"
+
+
+def test_where_an_utterance_gains_nothing_there_is_none(tiny: Path, streaming: Path, make: Make) -> None:
+    assert make(tiny).utterance(Asked()) is None
+    assert make(streaming).utterance(WORDY) is None
+
+
+def test_a_streaming_model_heeds_keywords_of_one_request(streaming: Path, make: Make) -> None:
+    recognizer = make(streaming)
+    asked = Asked(keywords=("golf", "Kubernetes, Ceph", "übermäßig"))
+    assert heard(recognizer, ["alpha", "golf"], asked)[0].text == "alpha golf"
+    assert heard(recognizer, ["alpha"], Asked())[0].text == "alpha"
+
+
 def threads() -> set[str]:
     return set(os.listdir("/proc/self/task"))
 
@@ -179,9 +255,9 @@ def files() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def test_one_thread_is_its_callers_own(tiny: Path, make: Make) -> None:
+def test_one_thread_is_its_callers_own(model: Path, make: Make) -> None:
     before = threads()
-    recognizer = make(tiny, threads=1)
+    recognizer = make(model, threads=1)
     heard(recognizer, ["alpha"])
     assert threads() <= before
 
@@ -197,10 +273,10 @@ def test_the_whole_machine_is_pools_that_end_with_the_model(
     assert threads() <= before
 
 
-def test_nothing_is_left_of_a_model(tiny: Path, make: Make) -> None:
-    make(tiny).close()
+def test_nothing_is_left_of_a_model(model: Path, make: Make) -> None:
+    make(model).close()
     before = threads(), files()
-    recognizer = make(tiny)
+    recognizer = make(model)
     heard(recognizer, ["alpha"])
     unfinished = iter(recognizer.recognize(tones(["alpha"]), WORDY))
     next(unfinished)
@@ -211,8 +287,8 @@ def test_nothing_is_left_of_a_model(tiny: Path, make: Make) -> None:
         heard(recognizer, ["alpha"])
 
 
-def test_a_model_is_not_freed_under_a_call(tiny: Path, make: Make) -> None:
-    recognizer = make(tiny)
+def test_a_model_is_not_freed_under_a_call(model: Path, make: Make) -> None:
+    recognizer = make(model)
     began, ends = threading.Event(), []
 
     def work() -> None:
