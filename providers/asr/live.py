@@ -1,6 +1,8 @@
 """A session that hears somebody who is speaking."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+import numpy as np
 
 from providers.asr.cutting import Began, BlockCutter, Cut, Piece
 from providers.asr.hearing import Hearing, failure, logger
@@ -18,7 +20,7 @@ from providers.asr.messages import (
     Start,
     TurnDetection,
 )
-from providers.asr.recognizer import Recognizer, Samples
+from providers.asr.recognizer import Recognizer, Samples, Segment
 from providers.asr.session import Listener
 from providers.asr.spoken import Spoken
 from providers.asr.tape import seconds
@@ -77,10 +79,8 @@ class LiveSession:
             spoken.close()
 
     def _commit(self) -> None:
-        cuts = self._cutter.commit()
-        if not cuts:
-            raise InvalidRequest("There is no audio to commit.", code="input_audio_buffer_commit_empty")
-        self._hear(cuts)
+        # Silence may have ended the last utterance while this was on its way: there is nothing left, and that is heard.
+        self._hear(self._cutter.commit() or [Piece(np.empty(0, np.float32), self._cutter.tape.end)])
 
     def _clear(self) -> None:
         self._cutter.clear()
@@ -110,12 +110,16 @@ class LiveSession:
         self._began = False
         self._listener.tell(Committed(utterance=number, start_s=start_s, end_s=end_s))
         try:
-            found = self._spoken.finish(piece) if self._spoken else self._hearing.segments(piece, self._asked)
-            self._listener.tell(Final(utterance=number, segments=tuple(found)))
+            self._listener.tell(Final(utterance=number, segments=tuple(self._segments(piece))))
         except Exception as error:
             self._listener.tell(failure(error, number))
         finally:
             self.close()
+
+    def _segments(self, piece: Piece) -> Iterable[Segment]:
+        if not len(piece.samples):
+            return ()
+        return self._spoken.finish(piece) if self._spoken else self._hearing.segments(piece, self._asked)
 
     def _follow(self) -> None:
         """Hear on in the utterance that is being spoken. What fails here is told when it ends."""
