@@ -14,6 +14,7 @@ from providers.base import Endpoint, Route
 from providers.errors import EngineError
 from providers.spec import SlotSpec
 from serve_app.audio.live_outbox import PIECE_BYTES, Outbox
+from serve_app.dispatch import NotBegun
 from serve_app.errors import EngineDied, type_of
 from serve_app.leases import Lease, LeasePool
 
@@ -25,10 +26,6 @@ CLOSING = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
 
 OnEvent = Callable[[Event], Awaitable[None]]
 GetLease = Callable[[], Awaitable[Lease]]
-
-
-class NotOpened(Exception):
-    """The engine did not answer; another may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ class LiveEngine:
                 async with self._opened(lease.endpoint) as socket:
                     await socket.send_str(start().model_dump_json())
                     await self._exchange(socket, outbox, heard)
-            except NotOpened as error:
+            except NotBegun as error:
                 logger.info("slot %s: its engine opened no session: %s", self.slot.name, error)
                 self.pool.distrust(lease)
                 if last_try:
@@ -75,9 +72,9 @@ class LiveEngine:
         except aiohttp.WSServerHandshakeError as error:
             if error.status >= 400:
                 raise self.route.error(error.status, b"") from error
-            raise NotOpened(f"it answered {error.status} instead of opening a WebSocket") from error
+            raise NotBegun(f"it answered {error.status} instead of opening a WebSocket") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotOpened(f"{type(error).__name__}: {error}") from error
+            raise NotBegun(f"{type(error).__name__}: {error}") from error
         try:
             yield socket
         except (aiohttp.ClientError, ConnectionError) as error:

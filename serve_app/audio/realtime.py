@@ -18,11 +18,11 @@ from serve_app.audio.realtime_session import Limits, Session
 from serve_app.audio.realtime_settings import Settings
 from serve_app.audio.realtime_socket import ClientSocket, error_event
 from serve_app.directory import SlotDirectory
+from serve_app.dispatch import priority_of
 from serve_app.errors import BadRequest, answer_for
 from serve_app.http_io import ClientGone
 from serve_app.leases import Lease, LeasePool
 from serve_app.patience import Patience, WaitingRequest
-from serve_app.relay import priority_of
 from serve_app.reply import Reply
 
 logger = logging.getLogger("hal0.realtime")

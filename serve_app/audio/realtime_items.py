@@ -7,8 +7,9 @@ import uuid
 from dataclasses import dataclass, field
 
 from providers.asr import messages
+from providers.asr.text import joined
 from providers.base import JsonObject
-from serve_app.audio.realtime_transcript import GrowingText, joined
+from serve_app.audio.realtime_transcript import GrowingText
 from serve_app.errors import Answer, type_of
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"

@@ -1,16 +1,11 @@
 """Texts that only grow, from an engine's guesses that change. Pure."""
 
 import re
-from collections.abc import Sequence
 from os.path import commonprefix
-
-from providers.asr.recognizer import Segment
 
 UNSPACED = r"\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff9f"
 """Scripts that write without spaces: Thai, Lao, Burmese, Khmer, Japanese, Chinese."""
 WORD = re.compile(rf"\s*(?:[{UNSPACED}]|[^\s{UNSPACED}]+)")
-ENDS_UNSPACED = re.compile(rf"[{UNSPACED}]$")
-BEGINS_UNSPACED = re.compile(rf"[{UNSPACED}]")
 
 
 class GrowingText:
@@ -37,12 +32,3 @@ class GrowingText:
         more = text[len(self._sent) :]
         self._sent = text
         return more
-
-
-def joined(segments: Sequence[Segment]) -> str:
-    """The text of all segments, with spaces between those whose scripts have them."""
-    whole = ""
-    for text in (segment.text.strip() for segment in segments):
-        apart = whole and text and not (ENDS_UNSPACED.search(whole) and BEGINS_UNSPACED.match(text))
-        whole += f" {text}" if apart else text
-    return whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import EngineError, InvalidRequest, ProviderError
 from serve_app.edge import Edge
@@ -130,7 +130,124 @@ async def test_the_access_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -
     assert (record["request_id"], record["path"], record["status"]) == ("r", "/v1/models", 200)
 
 
-async def test_what_is_not_http_passes_unseen() -> None:
+# WebSockets.
+
+
+class Session:
+    """An application that accepts, and then does `then`."""
+
+    def __init__(self, error: Exception | None = None, then: Exception | None = None) -> None:
+        self.error, self.then, self.called = error, then, False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.called = True
+        if self.error is not None:
+            raise self.error
+        await send({"type": "websocket.accept"})
+        if self.then is not None:
+            raise self.then
+        await send({"type": "websocket.close", "code": 1000})
+
+
+async def no_route(scope: Scope, receive: Receive, send: Send) -> None:
+    """As Starlette's router does."""
+    await send({"type": "websocket.close", "code": 1000})
+
+
+async def open_socket(
+    app: ASGIApp,
+    keys: Keys = Keys(()),  # noqa: B008
+    headers: dict[str, str] | None = None,
+    can_refuse: bool = True,
+    **scope: Any,
+) -> list[Message]:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    whole = {"type": "websocket", "path": "/v1/realtime", "client": ("127.0.0.1", 1), "headers": raw, **scope}
+    if can_refuse:
+        whole["extensions"] = {"websocket.http.response": {}}
+    await Edge(app, keys, Door(keys, False, frozenset()))(whole, receive, send)
+    return sent
+
+
+async def test_a_session_passes_and_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hal0.access")
+    sent = await open_socket(Session(), headers={"x-request-id": "r"})
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    record = getattr(caplog.records[-1], FIELDS)
+    assert (record["method"], record["status"], record["request_id"]) == ("WS", 101, "r")
+
+
+@pytest.mark.parametrize(("error", "status", "kind", "code"), ERRORS, ids=lambda value: type(value).__name__)
+async def test_what_is_wrong_before_a_session_is_answered_as_http(
+    error: Exception, status: int, kind: str, code: str | None
+) -> None:
+    sent = await open_socket(Session(error))
+    assert [message["type"] for message in sent] == ["websocket.http.response.start", "websocket.http.response.body"]
+    assert sent[0]["status"] == status
+    assert body_of(sent)["error"].keys() == {"message", "type", "param", "code"}
+    assert (body_of(sent)["error"]["type"], body_of(sent)["error"]["code"]) == (kind, code)
+    assert "secret inside" not in str(body_of(sent))
+
+
+@pytest.mark.parametrize(("error", "code"), [(BadRequest(400, "no"), 1008), (ZeroDivisionError(), 1011)])
+async def test_a_server_that_cannot_answer_so_closes(
+    caplog: pytest.LogCaptureFixture, error: Exception, code: int
+) -> None:
+    caplog.set_level(logging.INFO, "hal0.access")
+    assert await open_socket(Session(error), can_refuse=False) == [
+        {"type": "websocket.close", "code": code, "reason": ""}
+    ]
+    assert getattr(caplog.records[-1], FIELDS)["status"] in (400, 500)
+
+
+async def test_a_session_that_fails_is_closed_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    sent = await open_socket(Session(then=ZeroDivisionError("secret inside")))
+    assert sent[-1] == {"type": "websocket.close", "code": 1011, "reason": ""}
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_a_socket_where_there_is_none_is_not_found() -> None:
+    sent = await open_socket(no_route)
+    assert (sent[0]["status"], body_of(sent)["error"]["code"]) == (404, "no_route")
+
+
+async def test_strangers_open_no_session() -> None:
+    cases: list[tuple[Keys, dict[str, Any], int]] = [
+        (Keys(("k",)), {}, 401),
+        (Keys(("k",)), {"subprotocols": ["realtime", "openai-insecure-api-key.no"]}, 401),
+        (Keys(()), {"client": ("192.0.2.9", 1)}, 403),
+        (Keys(()), {"headers": {"origin": "https://evil.example"}}, 403),
+    ]
+    for keys, more, status in cases:
+        app = Session()
+        sent = await open_socket(app, keys, **more)
+        assert (sent[0]["status"], app.called) == (status, False)
+
+
+async def test_friends_do() -> None:
+    cases: list[tuple[Keys, dict[str, Any]]] = [
+        (Keys(("k",)), {"headers": {"authorization": "Bearer k", "origin": "https://elsewhere.example"}}),
+        (Keys(("k",)), {"subprotocols": ["realtime", "openai-insecure-api-key.k"]}),
+        (Keys(()), {"headers": {"origin": "http://localhost:3000"}}),
+    ]
+    for keys, more in cases:
+        app = Session()
+        await open_socket(app, keys, **more)
+        assert app.called
+
+
+async def test_a_client_that_left_meanwhile_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hal0.access")
+    assert await open_socket(Session(ClientGone())) == []
+    assert getattr(caplog.records[-1], FIELDS)["status"] == 499
+
+
+async def test_what_is_neither_passes_unseen() -> None:
     seen = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 
 from serve_app.config import ConfigError, IngressConfig, ServingConfig
 from serve_app.errors import BadRequest
-from serve_app.security import Keys, load_keys, require_closed
+from serve_app.security import Door, Keys, load_keys, require_closed
 from serve_app.settings import Settings
 
 KEYS = Keys(("first-key", "ключ"))
@@ -68,6 +68,43 @@ def test_health_needs_no_key(path: str) -> None:
 @pytest.mark.parametrize("path", ["/health/", "/healthy", "/", "/api/slots"])
 def test_everything_else_does(path: str) -> None:
     assert refusal({}, path).status == 401
+
+
+def test_a_page_in_a_browser_offers_its_key_as_a_subprotocol() -> None:
+    KEYS.check("/v1/realtime", Headers({}), ["realtime", "openai-insecure-api-key.first-key"])
+    KEYS.check("/v1/realtime", Headers({"x-api-key": "first-key"}), ["openai-insecure-api-key.other"])
+    for offered, code in [
+        (["realtime"], "no_api_key"),
+        (["openai-insecure-api-key."], "no_api_key"),
+        (["openai-insecure-api-key.first"], "invalid_api_key"),
+        (["first-key"], "no_api_key"),
+        (["openai-insecure-api-key.ключ"], "invalid_api_key"),
+    ]:
+        with pytest.raises(BadRequest) as refused:
+            KEYS.check("/v1/realtime", Headers({}), offered)
+        assert refused.value.code == code
+
+
+OURS = ["http://localhost:3000", "http://127.0.0.1", "https://[::1]:8443", "http://192.0.2.7:8080"]
+FOREIGN = ["https://evil.example", "null", "", "http://localhost.evil.example", "http://[::1", "file://"]
+
+
+@pytest.mark.parametrize("origin", OURS)
+def test_pages_of_this_machine_may_open_sessions(origin: str) -> None:
+    Door(Keys(()), False, frozenset({"192.0.2.7"})).check_page(origin)
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+def test_pages_of_others_may_not_unless_they_have_a_key(origin: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        Door(Keys(()), False, frozenset()).check_page(origin)
+    assert refused.value.status == 403
+    Door(KEYS, False, frozenset()).check_page(origin)
+    Door(Keys(()), True, frozenset()).check_page(origin)
+
+
+def test_programs_are_no_pages() -> None:
+    Door(Keys(()), False, frozenset()).check_page(None)
 
 
 def test_without_keys_everybody_may() -> None:
