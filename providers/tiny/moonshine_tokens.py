@@ -10,7 +10,6 @@ SILENCE = "<sil>"
 """Has the last id. A token in angle brackets is not part of the text."""
 SIZE = FIRST_WORD + len(WORDS) + 1
 WORD_START = "▁"
-_ONE_BYTE_LENGTHS = 128
 
 
 def word_pieces() -> list[str]:
@@ -19,7 +18,7 @@ def word_pieces() -> list[str]:
 
 
 def packed_vocabulary() -> bytes:
-    """`tokenizer.bin` of libmoonshine: each token's length, in one byte or two, and its bytes.
+    """`tokenizer.bin` of libmoonshine: each token's length, which takes one byte below 128, and its bytes.
 
     Source: core/bin-tokenizer.cpp of github.com/moonshine-ai/moonshine.
     """
@@ -27,10 +26,4 @@ def packed_vocabulary() -> bytes:
     tokens += (bytes([byte]) for byte in range(256))
     tokens += (piece.encode() for piece in word_pieces())
     tokens.append(SILENCE.encode())
-    return b"".join(_length(len(token)) + token for token in tokens)
-
-
-def _length(size: int) -> bytes:
-    if size < _ONE_BYTE_LENGTHS:
-        return bytes([size])
-    return bytes([size % _ONE_BYTE_LENGTHS + _ONE_BYTE_LENGTHS, size // _ONE_BYTE_LENGTHS])
+    return b"".join(bytes([len(token)]) + token for token in tokens)

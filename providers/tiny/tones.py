@@ -33,9 +33,15 @@ def tones(
     for order, word in enumerate(words):
         if order:
             pieces.append(_silence(between_s, rate))
-        pieces.append(loudness * np.sin(2 * np.pi * FREQUENCIES[WORDS.index(word)] * time))
+        pieces.append(loudness * np.sin(2 * np.pi * _frequency(word) * time))
     pieces.append(_silence(after_s, rate))
     return np.concatenate(pieces).astype(np.float32)
+
+
+def _frequency(word: str) -> int:
+    if word not in WORDS:
+        raise ValueError(f"{word!r} has no tone; those that have one: {', '.join(WORDS)}")
+    return FREQUENCIES[WORDS.index(word)]
 
 
 def _silence(seconds: float, rate: int) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The tiny models as files; `tests/integration/test_tiny_models_on_engine.py` runs them."""
+"""The tiny GGUF models as files; `tests/integration/test_tiny_models_on_engine.py` runs them."""
 
 import hashlib
 import stat
@@ -13,6 +13,7 @@ from providers.tiny.files import gguf_file
 from providers.tiny.vocabulary import byte_token, sentence_pieces
 
 NAMES = {"tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf"}
+FOLDERS = {"tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper"}
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +28,15 @@ def metadata(path: Path, key: str) -> object:
 
 
 def digests(models: dict[str, Path]) -> dict[str, str]:
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in models.items()}
+    return {name: hashlib.sha256(models[name].read_bytes()).hexdigest() for name in NAMES}
 
 
 def test_makes_exactly_the_demo_models(models: dict[str, Path]) -> None:
     folder = models["tiny-chat.gguf"].parent
-    assert set(models) == NAMES
-    assert {path.name for path in folder.iterdir()} == NAMES
-    assert all(path.stat().st_size < 2_000_000 for path in models.values())
+    assert set(models) == NAMES | FOLDERS
+    assert {path.name for path in folder.iterdir()} == NAMES | FOLDERS
+    assert all(path.stat().st_size < 2_000_000 for path in folder.rglob("*"))
+    assert all(models[name].is_dir() and any(models[name].iterdir()) for name in FOLDERS)
 
 
 def test_two_runs_make_the_same_bytes(models: dict[str, Path], tmp_path: Path) -> None:
