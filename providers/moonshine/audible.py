@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from providers.asr.recognizer import SAMPLE_RATE, Samples
+from providers.asr.recognizer import SAMPLE_RATE, Samples, Word
 
 FRAME = SAMPLE_RATE // 50
 QUIET = 10**-3.5
@@ -38,6 +38,12 @@ class Audible:
             return 0.0, self.duration_s
         start, end = audible[0] * FRAME / SAMPLE_RATE, (audible[-1] + 1) * FRAME / SAMPLE_RATE
         return float(start), min(float(end), self.duration_s)
+
+
+def within(word: Word, start_s: float, end_s: float) -> Word:
+    """The word, without its blanks and without what lies before the start or after the end."""
+    starts, ends = (min(max(at_s, start_s), end_s) for at_s in (word.start_s, word.end_s))
+    return Word(word.text.strip(), starts, ends, word.probability)
 
 
 def _powers(samples: Samples) -> NDArray[np.float32]:

@@ -6,8 +6,8 @@ from contextlib import closing
 import numpy as np
 
 from providers.asr.dialect import Features
-from providers.asr.recognizer import Asked, Samples, Segment, Utterance, Word
-from providers.moonshine.audible import Audible
+from providers.asr.recognizer import Asked, Samples, Segment, Utterance
+from providers.moonshine.audible import Audible, within
 from providers.moonshine.library import TAIL, Line, Model
 from providers.moonshine.refusal import refuse_what_it_cannot
 
@@ -48,13 +48,8 @@ class MoonshineStream:
 
     def _segment(self, line: Line) -> Segment:
         start_s, end_s = self._audible.bounds_s()
-        words = tuple(_within(word, start_s, end_s) for word in line.words) if self._word_times else ()
+        words = tuple(within(word, start_s, end_s) for word in line.words) if self._word_times else ()
         return Segment(line.text, start_s, end_s, words, self._language)
-
-
-def _within(word: Word, start_s: float, end_s: float) -> Word:
-    starts, ends = (min(max(at_s, start_s), end_s) for at_s in (word.start_s, word.end_s))
-    return Word(word.text.strip(), starts, ends, word.probability)
 
 
 class MoonshineRecognizer:

@@ -19,7 +19,9 @@ from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer, Segment
 from providers.base import Endpoint, HealthState, ModelFiles, NativeEngine, Placement
 from providers.devices import Device
 from providers.errors import InvalidRequest, ProviderError
+from providers.moonshine.library import Model
 from providers.moonshine.loading import load
+from providers.moonshine.names import Architecture
 from providers.moonshine.options import MoonshineSlot
 from providers.moonshine.provider import Moonshine
 from providers.tiny.moonshine import make_moonshine, make_moonshine_streaming
@@ -113,6 +115,12 @@ def test_silence_around_them_is_no_part_of_words(model: Path, make: Make) -> Non
 def test_words_have_no_times_unless_asked(model: Path, make: Make) -> None:
     (segment,) = heard(make(model), ["alpha"], Asked())
     assert segment.text == "alpha" and segment.words == ()
+
+
+def test_the_last_of_the_audio_counts(model: Path, make: Make) -> None:
+    """The library drops what is less than 80 ms at the end; here that is the middle of a word."""
+    (segment,) = make(model).recognize(tones(["hotel", "golf"])[:-1600], Asked())
+    assert segment.text == "hotel golf"
 
 
 @pytest.mark.parametrize("samples", [0, 1, 1279, 1281, SAMPLE_RATE])
@@ -285,6 +293,17 @@ def test_nothing_is_left_of_a_model(model: Path, make: Make) -> None:
     assert (threads(), files()) == before
     with pytest.raises(ProviderError, match="unloaded"):
         heard(recognizer, ["alpha"])
+
+
+def test_a_stream_is_freed_once_it_is_closed(tiny: Path) -> None:
+    model = Model(tiny, Architecture.TINY, 6.5, word_times=True)
+    stream = model.open()
+    assert (model.streams, model.understand(stream, ()).text) == (1, "")
+    model.end(stream)
+    assert model.streams == 0
+    with pytest.raises(ProviderError, match="Moonshine failed"):
+        model.understand(stream, ())
+    model.close()
 
 
 def test_a_model_is_not_freed_under_a_call(model: Path, make: Make) -> None:

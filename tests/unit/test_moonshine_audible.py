@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers.asr.recognizer import SAMPLE_RATE, Samples
-from providers.moonshine.audible import FRAME, Audible
+from providers.asr.recognizer import SAMPLE_RATE, Samples, Word
+from providers.moonshine.audible import FRAME, Audible, within
 from providers.tiny.tones import WORD_S, tones
 
 
@@ -40,3 +40,13 @@ def test_of_silence_all_is_taken(samples: int) -> None:
 def test_noise_takes_nothing_away() -> None:
     noise = np.random.default_rng(1).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
     assert bounds(noise + tones(["alpha"], before_s=0.5, after_s=0.26)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "expected"),
+    [(0.0, 0.9, (0.4, 0.9)), (0.5, 1.4, (0.5, 1.0)), (0.5, 0.6, (0.5, 0.6)), (0.0, 0.2, (0.4, 0.4))],
+)
+def test_a_word_lies_within_what_is_audible(start_s: float, end_s: float, expected: tuple[float, float]) -> None:
+    word = within(Word(" golf ", start_s, end_s, 0.7), 0.4, 1.0)
+    assert (word.text, word.probability) == ("golf", 0.7)
+    assert (word.start_s, word.end_s) == expected
