@@ -5,8 +5,9 @@ from typing import Any
 
 from providers.base import Provider
 from providers.llamacpp.provider import LlamaCpp
+from providers.moonshine.provider import Moonshine
 
-PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in (LlamaCpp(),)})
+PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in (LlamaCpp(), Moonshine())})
 
 
 def provider(name: str) -> Provider[Any]:
