@@ -30,10 +30,8 @@ def frames_of(graph: Graph, samples: str) -> str:
     """
     waves = graph.node("Conv", samples, graph.constant(_kernels()), strides=[FRAME])
     squares = graph.node("Mul", waves, waves)
-    halves = graph.nodes(
-        "Split", squares, graph.integers(len(WORDS), len(WORDS)), outputs=2, axis=1
-    )  # those of the sines and the cosines
-    energies = graph.node("Transpose", graph.node("Add", *halves), perm=[0, 2, 1])
+    sines, cosines = graph.nodes("Split", squares, graph.integers(len(WORDS), len(WORDS)), outputs=2, axis=1)
+    energies = graph.node("Transpose", graph.node("Add", sines, cosines), perm=[0, 2, 1])
     silence = graph.constant(np.array(_SILENCE_ENERGY, np.float32))
     return graph.node("Pad", energies, graph.integers(0, 0, 0, 0, 0, 1), silence)
 
@@ -68,7 +66,10 @@ def words_at(graph: Graph, frames: str, heard: str, steps: str) -> Said:
 
 @dataclass(frozen=True, slots=True)
 class _Words:
-    """For each frame [frames] how many words there are up to it: those whose middle is, and those that have begun."""
+    """For each frame [frames] how many words there are up to it.
+
+    `so_far` counts a word from its middle on; `around` from its beginning on, and the end as one word more.
+    """
 
     so_far: str
     around: str
