@@ -12,18 +12,20 @@ import aiohttp
 import ray
 from ray import serve
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers.spec import SlotSpec
 from serve_app.admin import Admin
+from serve_app.audio.realtime import Realtime
+from serve_app.audio.realtime_session import Limits
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.feed import Feed, View
 from serve_app.leases import LeasePool
 from serve_app.logs import log_to
-from serve_app.paths import GET_PATHS, POST_PATHS
+from serve_app.paths import GET_PATHS, POST_PATHS, REALTIME_PATH
 from serve_app.patience import Patience
 from serve_app.refusal import refusal
 from serve_app.relay import Relay
@@ -76,7 +78,7 @@ class IngressDeployment:
         ) as http:
             try:
                 patience = Patience(self._config.ingress.keep_alive_s, feed.view, board.want)
-                yield [*self._relays(pools, http, patience), *self._own_routes(board)]
+                yield [*self._routes_to_slots(pools, http, patience), *self._own_routes(board)]
             finally:
                 for task in tasks:
                     task.cancel()
@@ -84,14 +86,17 @@ class IngressDeployment:
                     stop()
                 await asyncio.gather(*(pool.close() for pool in pools.values()))
 
-    def _relays(
+    def _routes_to_slots(
         self, pools: dict[str, LeasePool], http: aiohttp.ClientSession, patience: Patience
     ) -> Iterator[BaseRoute]:
+        ingress = self._config.ingress
         directory = SlotDirectory(self._config.slots)
-        limit = int(self._config.ingress.max_body_mib * 2**20)
+        limit, time_s = int(ingress.max_body_mib * 2**20), ingress.upload_timeout_s
         for paths, verb in ((POST_PATHS, "POST"), (GET_PATHS, "GET")):
             for path, operation in paths.items():
-                yield Route(path, Relay(operation, directory, pools, http, limit, patience), methods=[verb])
+                yield Route(path, Relay(operation, directory, pools, http, limit, patience, time_s), methods=[verb])
+        live = Realtime(directory, pools, http, patience, Limits(idle_s=ingress.realtime_idle_s))
+        yield WebSocketRoute(REALTIME_PATH, live)
 
     def _own_routes(self, board: BoardHandle) -> list[BaseRoute]:
         admin = Admin(board.records, int(time.time()))
