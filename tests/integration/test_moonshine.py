@@ -12,6 +12,8 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
 from providers.asr.messages import EVENT, SESSION_PATH, Done, End, Heard, Start
@@ -25,6 +27,7 @@ from providers.moonshine.names import Architecture
 from providers.moonshine.options import MoonshineSlot
 from providers.moonshine.provider import Moonshine
 from providers.tiny.moonshine import make_moonshine, make_moonshine_streaming
+from providers.tiny.moonshine_streaming import frontend
 from providers.tiny.tones import WORD_S, WORDS, tones
 
 CLOSE_S = 0.05
@@ -176,6 +179,35 @@ def test_a_model_in_single_files_works_alike(tiny: Path, make: Make, tmp_path: P
     recognizer = make(ModelFiles(apart["encoder_model.ort"], companions))
     assert not list((tmp_path / "cache").iterdir())
     assert heard(recognizer, ["delta"], Asked())[0].text == "delta"
+
+
+def test_a_streaming_models_weights_may_lie_apart(streaming: Path, make: Make, tmp_path: Path) -> None:
+    """As the published ones do: `frontend.model.ort` takes as inputs what `frontend.weights.ort` puts out."""
+    apart = tmp_path / "apart"
+    shutil.copytree(streaming, apart, ignore=shutil.ignore_patterns("frontend.ort"))
+    split_frontend(apart)
+    words = said(5, 9)
+    (segment,) = heard(make(apart), words)
+    check_times(segment, words)
+
+
+def split_frontend(folder: Path) -> None:
+    whole = frontend().model()
+    weights = max(whole.graph.initializer, key=lambda one: one.ByteSize())
+    whole.graph.initializer.remove(weights)
+    value = onnx.helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims)
+    whole.graph.input.append(value)
+    kept = onnx.helper.make_node("Constant", [], [weights.name], value=weights)
+    apart = onnx.helper.make_model(
+        onnx.helper.make_graph([kept], "weights", [], [value]),
+        opset_imports=whole.opset_import,
+        ir_version=whole.ir_version,
+    )
+    for name, model in (("frontend.model.ort", whole), ("frontend.weights.ort", apart)):
+        options = onnxruntime.SessionOptions()
+        options.optimized_model_filepath = str(folder / name)
+        options.add_session_config_entry("session.save_model_format", "ORT")
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def test_a_model_that_the_library_refuses_is_a_failed_load(tiny: Path, make: Make, tmp_path: Path) -> None:
