@@ -1,0 +1,219 @@
+"""A file of sound in whatever container, as what engines hear: mono, signed 16 bits, little endian, `SAMPLE_RATE`.
+
+The files are strangers': only a few containers are opened at all, none of them may lead to another file or address, and
+of codecs only those of sound run. https://ffmpeg.org/ffmpeg-formats.html
+"""
+
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager
+from functools import cache, partial
+from typing import IO, TYPE_CHECKING, NoReturn
+
+from providers.asr.recognizer import SAMPLE_RATE
+from serve_app.audio.signatures import HEAD_BYTES, told
+from serve_app.audio.threads import in_thread
+from serve_app.errors import BadRequest
+
+if TYPE_CHECKING:
+    from av import AudioFrame, AudioResampler
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+DEMUXERS = "aac,aiff,amr,flac,matroska,mov,mp3,mpeg,ogg,wav"
+"""As FFmpeg names them."""
+FORMATS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, opus, wav, webm, aac, aiff, amr, 3gp, mov, mkv"
+"""As people name them."""
+PIECE_SAMPLES = SAMPLE_RATE // 2
+SAMPLE_BYTES = 2
+MOST_BAD_PACKETS = 500
+"""In a row; some are skipped, as players do."""
+
+Pieces = Generator[bytes, None, None]
+
+
+class Audio:
+    """An opened file that has sound. What it decodes to can be had more than once, one time after the other."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._source = Source(file)
+        self._pieces: Pieces | None = None
+        self._first: bytes | None = None
+
+    async def begin(self) -> None:
+        """Decodes the first piece, so that a file without one is known. Raises `BadRequest`."""
+        self._end()
+        self._source.seek(0)
+        self._pieces = decoded(self._source)
+        self._first = await self._next(self._pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Of about half a second, from the beginning. Raises `BadRequest` where the file breaks."""
+        if self._first is None:
+            await self.begin()
+        assert self._pieces is not None
+        piece, self._first = self._first, None
+        while piece:
+            yield piece
+            piece = await self._next(self._pieces)
+
+    def close(self) -> None:
+        """May be called again; not while `pieces` is being iterated."""
+        self._end()
+
+    async def _next(self, pieces: Pieces) -> bytes:
+        return await in_thread(partial(next, pieces, b""), self._source.abandon)
+
+    def _end(self) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
+            self._pieces = None
+
+
+@asynccontextmanager
+async def opened(file: IO[bytes]) -> AsyncIterator[Audio]:
+    """Raises 400 `invalid_audio` for a file of which nothing can be heard."""
+    audio = Audio(file)
+    try:
+        await audio.begin()
+        yield audio
+    finally:
+        audio.close()
+
+
+class Source:
+    """The file as FFmpeg reads it. It has no name, which FFmpeg would take as a hint."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._abandoned = False
+
+    def read(self, size: int) -> bytes:
+        return b"" if self._abandoned else self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def abandon(self) -> None:
+        """For whoever reads now, the file ends here: a search through it does not go on for nobody."""
+        self._abandoned = True
+
+    def head(self) -> bytes:
+        self._file.seek(0)
+        return self._file.read(HEAD_BYTES)
+
+
+def decoded(source: Source) -> Pieces:
+    """Pieces of `PIECE_SAMPLES`, the last one shorter. Raises `BadRequest`: at once if nothing can be heard, or later
+    where the file breaks. Frees everything when it is closed."""
+    with _container(source) as container:
+        heard = False
+        for piece in _resampled(_frames(container, _sound(container))):
+            heard = True
+            yield piece
+    if not heard:
+        raise invalid_audio(f"no sound can be decoded from it; it is {told(source.head())}")
+
+
+def _container(source: Source) -> "InputContainer":
+    # Imported here: every process of the server imports this module, and only an ingress decodes.
+    import av
+
+    try:
+        return av.open(
+            source,
+            "r",
+            container_options={"format_whitelist": DEMUXERS, "codec_whitelist": _audio_codecs()},
+            # Tags in old encodings are nobody's concern here.
+            metadata_errors="replace",
+            io_open=_refuse_to_open,
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise invalid_audio(f"it is {told(source.head())}") from error
+
+
+@cache
+def _audio_codecs() -> str:
+    import av
+
+    return ",".join(sorted(name for name in av.codecs_available if _decodes_sound(name)))
+
+
+def _decodes_sound(name: str) -> bool:
+    import av
+
+    try:
+        return av.Codec(name, "r").type == "audio"
+    except ValueError:
+        return False
+
+
+def _refuse_to_open(url: str, flags: int, options: dict[str, str]) -> NoReturn:
+    raise invalid_audio("it refers to other files, which are not read")
+
+
+def _sound(container: "InputContainer") -> "AudioStream":
+    """The stream that a player would play."""
+    import av
+
+    stream = container.streams.best("audio")
+    if not isinstance(stream, av.AudioStream):
+        found = ", ".join(sorted({one.type for one in container.streams})) or "nothing"
+        raise invalid_audio(f"it holds no sound that can be decoded, only {found}")
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def _frames(container: "InputContainer", stream: "AudioStream") -> "Generator[AudioFrame, None, None]":
+    """Until the file ends, or breaks off. Raises `BadRequest` if it goes on, but not as sound."""
+    import av
+
+    packets = container.demux(stream)
+    bad_ones = 0
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.FFmpegError):
+            return
+        try:
+            frames = packet.decode()
+            bad_ones = 0
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            bad_ones += 1
+            if bad_ones > MOST_BAD_PACKETS:
+                raise invalid_audio(f"its sound is broken: {error.strerror}") from error
+            continue
+        yield from (frame for frame in frames if frame.samples and frame.sample_rate)
+
+
+def _resampled(frames: "Generator[AudioFrame, None, None]") -> Pieces:
+    """A file may change its rate or its channels in the middle: what comes then is resampled anew."""
+    resampler, shape = _resampler(), None
+    for frame in frames:
+        new_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if shape not in (None, new_shape):
+            yield from map(_bytes, resampler.resample(None))
+            resampler = _resampler()
+        shape = new_shape
+        yield from map(_bytes, resampler.resample(frame))
+    yield from map(_bytes, resampler.resample(None))
+
+
+def _resampler() -> "AudioResampler":
+    import av
+
+    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE, frame_size=PIECE_SAMPLES)
+
+
+def _bytes(frame: "AudioFrame") -> bytes:
+    # A plane may be longer than its samples.
+    return bytes(frame.planes[0])[: frame.samples * SAMPLE_BYTES]
+
+
+def invalid_audio(why: str) -> BadRequest:
+    message = f"The file cannot be used as audio: {why}. Formats that can be: {FORMATS}."
+    return BadRequest(400, message, "invalid_audio", "file")

@@ -1,0 +1,86 @@
+"""A client's form on its way to this machine, in bounded memory and bounded time."""
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import IO
+
+from starlette.datastructures import Headers
+from starlette.types import Receive
+
+from serve_app.audio.form import FormReader, boundary_of
+from serve_app.audio.threads import in_thread
+from serve_app.errors import BadRequest
+from serve_app.http_io import UPLOAD_TIMEOUT_S, ClientGone, refuse_declared, too_large, too_slow
+
+IN_MEMORY = 2**20
+"""Bytes; a longer file goes to the disk."""
+WRITTEN_AT_ONCE = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    max_bytes: int = 2**30
+    """Of the whole form."""
+    timeout_s: float = UPLOAD_TIMEOUT_S
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    file: IO[bytes]
+    """At its beginning. It has no name on the disk."""
+    fields: Sequence[tuple[str, str]]
+
+
+@asynccontextmanager
+async def uploaded(headers: Headers, receive: Receive, limits: UploadLimits) -> AsyncIterator[Form]:
+    """The form; its file is gone afterwards, whatever happens.
+
+    Raises 413 as soon as the form is known to be too large, 408 when it takes too long, 415 and 400 for what is none,
+    507 for a full disk, and `ClientGone`.
+    """
+    refuse_declared(headers, limits.max_bytes)
+    reader = FormReader(boundary_of(headers.get("content-type", "")))
+    with SpooledTemporaryFile(IN_MEMORY) as file:
+        try:
+            async with asyncio.timeout(limits.timeout_s):
+                await _fill(file, reader, receive, limits.max_bytes)
+        except TimeoutError as error:
+            raise too_slow(limits.timeout_s) from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise BadRequest(507, "The server's disk has no room for the file.", "no_disk_space") from error
+        file.seek(0)
+        yield Form(file, reader.fields)
+
+
+async def _fill(file: SpooledTemporaryFile[bytes], reader: FormReader, receive: Receive, limit: int) -> None:
+    size, more = 0, True
+    waiting = bytearray()
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise too_large(limit)
+        waiting += reader.feed(chunk)
+        more = message.get("more_body", False)
+        if waiting and (not more or len(waiting) >= WRITTEN_AT_ONCE):
+            await _write(file, bytes(waiting))
+            waiting.clear()
+    reader.finish()
+
+
+async def _write(file: SpooledTemporaryFile[bytes], data: bytes) -> None:
+    """Beside the event loop once the disk is meant, which may be slow."""
+    if file.tell() + len(data) <= IN_MEMORY:
+        file.write(data)
+    else:
+        await in_thread(partial(file.write, data))
