@@ -61,9 +61,13 @@ def up(config: Path, resources: str) -> None:
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 def demo_models(folder: Path | None) -> None:
     """Make the tiny models of configs/demo.yaml."""
-    from providers.tiny import make_demo_models
+    from providers.tiny import ToolsMissing, make_demo_models
 
-    for path in make_demo_models(folder or load_settings().models_dir / "demo").values():
+    try:
+        models = make_demo_models(folder or load_settings().models_dir / "demo")
+    except (ToolsMissing, OSError) as error:
+        refuse([str(error)])
+    for path in models.values():
         click.echo(path)
 
 

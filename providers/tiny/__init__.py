@@ -2,7 +2,8 @@
 
 Their answers are known: the chat model says "Hello from the tiny model!!", calls `get_weather` with the city
 "Paris" when it is given tools; the loop model never stops; others embed, rerank and see, with random weights.
-Both Moonshines transcribe the words of `providers.tiny.tones`, and the Whisper hears "hello world" in everything.
+Both Moonshines transcribe the words of `providers.tiny.tones`, of which `tones.wav` has some, and the Whisper hears
+"hello world" in everything.
 """
 
 from pathlib import Path
@@ -10,17 +11,18 @@ from pathlib import Path
 from providers.tiny.bert import make_embedder, make_reranker
 from providers.tiny.chat import LOOPING, TALKING, make_chat_model
 from providers.tiny.moonshine import ToolsMissing, make_moonshine, make_moonshine_onnx, require_tools
+from providers.tiny.sample import make_sample
 from providers.tiny.vision import make_projector
 from providers.tiny.whisper import make_whisper
 
 __all__ = ["ToolsMissing", "make_demo_models"]
 
-_FILES = ("tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf")
+_FILES = ("tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf", "tones.wav")
 _FOLDERS = ("tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper")
 
 
 def make_demo_models(folder: Path) -> dict[str, Path]:
-    """Make the demo models in `folder`, five files and three folders, and return their paths by name.
+    """Make the demo models in `folder` and return their paths by name.
 
     A file that is already there with the right bytes is kept, any other is replaced in one step.
     Raises `ToolsMissing` if a package that makes them is not installed, `OSError` if the folder cannot be written.
@@ -33,6 +35,7 @@ def make_demo_models(folder: Path) -> dict[str, Path]:
     make_embedder(paths["tiny-embed.gguf"])
     make_reranker(paths["tiny-rerank.gguf"])
     make_projector(paths["tiny-mmproj.gguf"], embedding_length)
+    make_sample(paths["tones.wav"])
     make_moonshine(paths["tiny-moonshine"])
     make_moonshine_onnx(paths["tiny-moonshine-onnx"])
     make_whisper(paths["tiny-whisper"])

@@ -1,6 +1,5 @@
 """GGUF files that appear under their name only when they are whole."""
 
-import filecmp
 import os
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gguf import GGUFWriter
+
+from providers.tiny.publish import publish
 
 
 @contextmanager
@@ -28,23 +29,6 @@ def gguf_file(path: Path, architecture: str) -> Iterator[GGUFWriter]:
             writer.write_tensors_to_file()
         finally:
             writer.close()
-        if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
-            _publish(part, path)
+        publish(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _publish(part: Path, path: Path) -> None:
-    # The engine may run as another user than the one who made the file, and mkstemp makes private files.
-    part.chmod(0o644)
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from providers.tiny.moonshine_files import is_made, model_folder, recorded_folder
+from providers.tiny.folders import is_made, model_folder, recorded_folder
 from providers.tiny.moonshine_tokens import packed_vocabulary
 
 if TYPE_CHECKING:

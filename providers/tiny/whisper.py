@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from providers.tiny.moonshine_files import model_folder
+from providers.tiny.folders import model_folder
 
 if TYPE_CHECKING:
     from ctranslate2.specs.whisper_spec import WhisperConfig  # type: ignore[import-untyped]

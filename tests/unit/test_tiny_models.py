@@ -12,7 +12,7 @@ from providers.tiny.chat import Script, make_chat_model
 from providers.tiny.files import gguf_file
 from providers.tiny.vocabulary import byte_token, sentence_pieces
 
-NAMES = {"tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf"}
+NAMES = {"tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf", "tones.wav"}
 FOLDERS = {"tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper"}
 
 
@@ -78,7 +78,7 @@ def test_chat_models_have_their_context_and_template(models: dict[str, Path], na
 
 
 def test_token_texts_are_unique(models: dict[str, Path]) -> None:
-    for name in NAMES - {"tiny-mmproj.gguf"}:
+    for name in NAMES - {"tiny-mmproj.gguf", "tones.wav"}:
         tokens = metadata(models[name], "tokenizer.ggml.tokens")
         assert isinstance(tokens, list)
         assert len(set(tokens)) == len(tokens), name

@@ -12,8 +12,8 @@ import pytest
 from tokenizers import Tokenizer
 
 from providers.tiny import ToolsMissing, make_demo_models
+from providers.tiny.folders import RECORD, model_folder
 from providers.tiny.moonshine import make_moonshine, make_moonshine_onnx, make_moonshine_streaming
-from providers.tiny.moonshine_files import RECORD, model_folder
 from providers.tiny.moonshine_tokens import FIRST_WORD, SIZE, packed_vocabulary
 from providers.tiny.tones import FREQUENCIES, SAMPLE_RATE, WORD_S, WORDS, tones
 from providers.tiny.whisper import make_whisper

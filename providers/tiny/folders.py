@@ -1,14 +1,14 @@
 """Model folders whose files appear under their names only when they are whole."""
 
-import filecmp
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from providers.tiny.publish import publish
 
 RECORD = "made-from.json"
 """What a folder was made from, and the digests of what came of it."""
@@ -26,9 +26,7 @@ def model_folder(folder: Path) -> Iterator[Path]:
     try:
         yield draft
         for part in _files(draft):
-            path = folder / part.relative_to(draft)
-            if not (path.is_file() and filecmp.cmp(part, path, shallow=False)):
-                _publish(part, path)
+            publish(part, folder / part.relative_to(draft))
     finally:
         shutil.rmtree(draft)
 
@@ -62,20 +60,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _publish(part: Path, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The engine may run as another user than the one who made the file, whose files may be private.
-    part.chmod(0o644)
-    _sync(part)
-    part.replace(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
