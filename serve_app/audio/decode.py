@@ -4,9 +4,10 @@ The files are strangers': only a few containers are opened at all, none of them 
 of codecs only those of sound run. https://ffmpeg.org/ffmpeg-formats.html
 """
 
-from collections.abc import AsyncIterator, Generator
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import cache
 from typing import IO, TYPE_CHECKING, NoReturn
 
 from providers.asr.recognizer import SAMPLE_RATE
@@ -35,38 +36,30 @@ class Audio:
     """An opened file that has sound. What it decodes to can be had more than once, one time after the other."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._source = Source(file)
-        self._pieces: Pieces | None = None
+        self._file = file
+        self._decoder: Decoder | None = None
         self._first: bytes | None = None
 
     async def begin(self) -> None:
         """Decodes the first piece, so that a file without one is known. Raises `BadRequest`."""
-        self._end()
-        self._source.seek(0)
-        self._pieces = decoded(self._source)
-        self._first = await self._next(self._pieces)
+        self.close()
+        self._decoder = Decoder(self._file)
+        self._first = await self._decoder.next()
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """Of about half a second, from the beginning. Raises `BadRequest` where the file breaks."""
         if self._first is None:
             await self.begin()
-        assert self._pieces is not None
+        assert self._decoder is not None
         piece, self._first = self._first, None
         while piece:
             yield piece
-            piece = await self._next(self._pieces)
+            piece = await self._decoder.next()
 
     def close(self) -> None:
-        """May be called again; not while `pieces` is being iterated."""
-        self._end()
-
-    async def _next(self, pieces: Pieces) -> bytes:
-        return await in_thread(partial(next, pieces, b""), self._source.abandon)
-
-    def _end(self) -> None:
-        if self._pieces is not None:
-            self._pieces.close()
-            self._pieces = None
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
 
 
 @asynccontextmanager
@@ -80,12 +73,36 @@ async def opened(file: IO[bytes]) -> AsyncIterator[Audio]:
         audio.close()
 
 
+class Decoder:
+    """One pass through a file, in threads, by one of them at a time."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._source = Source(file)
+        self._pieces = decoded(self._source)
+        self._turn = threading.Lock()
+
+    async def next(self) -> bytes:
+        """Empty at the end."""
+        return await in_thread(self._next, self._source.abandon)
+
+    def close(self) -> None:
+        """Waits for a piece that is being decoded, which ends at once."""
+        self._source.abandon()
+        with self._turn:
+            self._pieces.close()
+
+    def _next(self) -> bytes:
+        with self._turn:
+            return next(self._pieces, b"")
+
+
 class Source:
     """The file as FFmpeg reads it. It has no name, which FFmpeg would take as a hint."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._abandoned = False
+        file.seek(0)
 
     def read(self, size: int) -> bytes:
         return b"" if self._abandoned else self._file.read(size)
