@@ -1,0 +1,69 @@
+"""faster-whisper: speech recognition in a hundred languages, and translation to English, on the CPU or through CUDA."""
+
+from functools import partial
+
+from providers.asr.dialect import Features, route
+from providers.asr.health import probe
+from providers.base import (
+    Command,
+    Endpoint,
+    Health,
+    MemoryNeeds,
+    ModelFiles,
+    NativeEngine,
+    Placement,
+    Provider,
+    Route,
+)
+from providers.capabilities import Capability, Operation
+from providers.devices import Device
+from providers.native.command import native_command, native_environment
+from providers.spec import SlotSpec
+from providers.whisper.languages import ENGLISH, LANGUAGES, named_english
+from providers.whisper.memory import memory_needs
+from providers.whisper.options import WhisperSlot
+
+VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+
+
+def features(slot: SlotSpec) -> Features:
+    """What may work: only the model's files tell whether it knows a language. If it does not, the engine refuses it."""
+    languages = frozenset({ENGLISH}) if named_english(slot.model) else LANGUAGES
+    return Features(languages=languages, word_times=True, keywords=True)
+
+
+class FasterWhisper(Provider[WhisperSlot]):
+    name = "faster-whisper"
+    spec = WhisperSlot
+    capabilities = frozenset({Capability.TRANSCRIPTION, Capability.TRANSLATION})
+    devices = frozenset({Device.CPU, Device.CUDA})
+
+    def memory_needs(self, slot: WhisperSlot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
+        return memory_needs(slot, model, device)
+
+    def native(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
+        if slot.options.is_child:
+            return None
+        from providers.asr.server import AsrServer
+        from providers.whisper.loading import load
+
+        return AsrServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
+
+    def build_env(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
+        environment = native_environment(slot.options, placement)
+        if placement.device is Device.CUDA and placement.accelerator_ids:
+            # An actor's own environment has it from Ray; a child process sees all devices of the node without.
+            environment |= {VISIBLE_DEVICES: ",".join(placement.accelerator_ids)}
+        return environment
+
+    def start_cmd(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> Command:
+        return native_command(slot, slot.options, model, placement)
+
+    async def health(self, endpoint: Endpoint) -> Health:
+        return await probe(endpoint)
+
+    def infer(self, operation: Operation) -> Route | None:
+        return _route(operation)
+
+
+_route = route(features)
