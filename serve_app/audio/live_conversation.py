@@ -21,12 +21,12 @@ from serve_app.errors import BadRequest, ServingError, answer_for
 
 logger = logging.getLogger("hal0.live")
 
-WAITING_S = 60.0
-"""Of audio for an engine, from which on the client is read more slowly."""
-MOST_WAITING_S = 300.0
-"""From which on its audio is refused."""
+WAITING_S = 300.0
+"""Of audio for an engine at work, from which on the client is not read: what it sends waits with it."""
 PAUSE_S = 10.0
-"""The client is read that often all the same: a socket that is never read answers no ping and notices no close."""
+"""Then its next event is read all the same: of a socket that is never read, nobody notices that it has closed."""
+MOST_WAITING_S = 600.0
+"""From which on audio is refused."""
 SHORTEST_COMMIT_S = 0.1
 ROUNDING_S = 1e-6
 CONVERTED_AT_ONCE = 2**15
@@ -47,6 +47,7 @@ class Conversation:
         self._outbox = Outbox(round(WAITING_S * BYTES_PER_S))
         self._needed = asyncio.Event()
         self._started: Start | None = None
+        self._engine_is_there = False
         self._at_s = self._engine_from_s = self._committed_s = 0.0
         self._vain_sessions = 0
         self.items = Items()
@@ -76,7 +77,8 @@ class Conversation:
         if len(audio) % source.sample_bytes:
             message = f"'audio' ends within a sample: {source.encoding} has {source.sample_bytes} bytes in each."
             raise BadRequest(400, message, "invalid_value", "audio")
-        await self._outbox.wait_room(PAUSE_S)
+        if self._engine_is_there:
+            await self._outbox.wait_room(PAUSE_S)
         if self._outbox.audio_bytes > MOST_WAITING_S * BYTES_PER_S:
             message = f"{MOST_WAITING_S:g} s of audio wait for slot '{self._engine.slot.name}': this is not kept."
             raise BadRequest(429, message, "input_audio_buffer_full", "audio")
@@ -112,12 +114,16 @@ class Conversation:
         while True:
             await self._needed.wait()
             try:
-                await self._engine.converse(self._opening, self._outbox, self._heard)
+                await self._engine.converse(self._begin, self._outbox, self._heard)
             except (ServingError, ProviderError) as error:
                 logger.info("slot %s: a live session was lost: %s", self._engine.slot.name, error)
                 await self._lose(error)
             await asyncio.sleep(pause_s(self._vain_sessions))
             self._vain_sessions += 1
+
+    def _begin(self) -> Start:
+        self._engine_is_there = True
+        return self._opening()
 
     def _put(self, audio: bytes) -> None:
         if audio:
@@ -143,6 +149,7 @@ class Conversation:
         self._outbox.clear()
         self._needed.clear()
         self._started = None
+        self._engine_is_there = False
         self._engine_from_s = self._committed_s = self._at_s
         self._converter = Converter(self._settings.format)
         answer = answer_for(error)

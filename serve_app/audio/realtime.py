@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/guides/realtime-transcription
 """
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -29,6 +30,8 @@ logger = logging.getLogger("hal0.realtime")
 
 INTENT = "transcription"
 INTERNAL_ERROR = 1011
+TURN_S = 15.0
+"""How long a session waits for a place in an engine that is there."""
 
 
 class Realtime:
@@ -82,8 +85,17 @@ class Realtime:
         return LiveEngine(slot, route, pool, lambda: self._lease(slot, pool, priority), self._http)
 
     async def _lease(self, slot: SlotSpec, pool: LeasePool, priority: int | None) -> Lease:
+        """A session takes a place in the engine for as long as it lives: others do not wait for that to end."""
+        if (lease := pool.take()) is not None:
+            return lease
         waiting = WaitingRequest(slot, priority, light=False, streams=False, shows_progress=False)
-        return pool.take() or await self._patience.lease(waiting, pool, Reply(_say_nothing, anthropic=False))
+        longest_s = TURN_S if pool.resident else slot.load_wait_s + TURN_S
+        try:
+            async with asyncio.timeout(longest_s):
+                return await self._patience.lease(waiting, pool, Reply(_say_nothing, anthropic=False))
+        except TimeoutError:
+            message = f"Slot '{slot.name}' is busy: it hears {slot.parallel_requests} at once (parallel_requests)."
+            raise BadRequest(429, message, "slot_busy", "model") from None
 
 
 async def _say_nothing(message: Message) -> None:

@@ -4,7 +4,6 @@ https://platform.openai.com/docs/api-reference/realtime-client-events/session/up
 done here, is refused by the name of its field: a client that believes to have set something must not be wrong.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 from providers.asr.messages import TurnDetection
 from providers.base import JsonObject
 from providers.spec import Frozen
+from serve_app.audio.languages import language_code
 from serve_app.audio.pcm import G711_RATE, PCM_RATES, AudioFormat, Encoding
 from serve_app.errors import BadRequest
 
@@ -24,7 +24,6 @@ BETA_FORMATS: Mapping[str, AudioFormat] = {
     "g711_alaw": AudioFormat(Encoding.ALAW, G711_RATE),
 }
 SHOWN_PARAM = 200
-LANGUAGE = re.compile(r"([a-z]{2,3})(?:[-_][a-z0-9]+)*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +165,13 @@ def _asked(settings: Settings, given: TranscriptionPart | None, path: str) -> Se
 
 
 def _language(text: str | None, param: str) -> str | None:
-    """The ISO 639 code of `en`, `en-US` and the like; an empty one is none, as in OpenAI's own examples."""
+    """Its ISO 639-1 code; an empty one is none, as in OpenAI's own examples."""
     if not text:
         return None
-    match = LANGUAGE.fullmatch(text)
-    if match is None:
-        raise BadRequest(400, f"'{text[:40]}' is no language code, such as 'en'.", "invalid_value", param)
-    return match[1].lower()
+    code = language_code(text)
+    if code is None:
+        raise BadRequest(400, f"'{text[:40]}' is no language; known are codes such as 'en'.", "invalid_value", param)
+    return code
 
 
 def _refusal(error: ValidationError) -> BadRequest:

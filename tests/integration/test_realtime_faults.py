@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from providers.asr.messages import Committed, Done, Failed, Final, Partial, SpeechStarted
 from providers.asr.recognizer import Segment
-from serve_app.audio import live_conversation
+from serve_app.audio import live_conversation, realtime
 from serve_app.audio.realtime_session import Limits
 from serve_app.errors import LoadFailed
 from serve_app.security import Keys
@@ -254,6 +254,23 @@ async def test_a_slot_that_cannot_load_is_told_each_time(engine: ScriptedEngine)
         slot.failure = None
         await client.say(SECOND)
         await (await engine.session()).has(1.0)
+
+
+async def test_a_slot_that_hears_as_many_as_it_can_says_so(
+    engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(realtime, "TURN_S", 0.2)
+    slot = SlotBench(asr_slot(), [engine], capacity=1)
+    async with realtime_bench(slot) as bench, bench.client() as waits:
+        async with bench.client() as speaks:
+            await speaks.say(SECOND)
+            await (await engine.session()).has(1.0)
+            await waits.say(SECOND)
+            error = await waits.error()
+            assert (error.code, error.type, error.param) == ("slot_busy", "rate_limit_error", "model")
+        await until(lambda: slot.in_use == 0)
+        await waits.say(SECOND)
+        await (await engine.session(1)).has(1.0)
 
 
 @pytest.mark.parametrize("way", ["die", "leave"])
