@@ -173,6 +173,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     (change(transcription={"delay": "low"}), "invalid_value", f"{INPUT}.transcription.delay"),
     (change(transcription={"languages": ["en", "de"]}), "invalid_value", f"{INPUT}.transcription.languages"),
     (change(transcription={"language": "not a code"}), "invalid_value", f"{INPUT}.transcription.language"),
+    (change(transcription={"prompt": "x" * 8193}), "invalid_value", f"{INPUT}.transcription.prompt"),
+    (change(transcription={"keywords": ["k"] * 257}), "invalid_value", f"{INPUT}.transcription.keywords"),
     (change(transcription={"keywords": [1]}), "invalid_value", f"{INPUT}.transcription.keywords[0]"),
     (change(turn_detection={"type": "semantic_vad"}), "invalid_value", f"{INPUT}.turn_detection.type"),
     (
