@@ -26,8 +26,8 @@ FORMATS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, opus, wav, webm, aac, aiff, amr
 """As people name them."""
 PIECE_SAMPLES = SAMPLE_RATE // 2
 SAMPLE_BYTES = 2
-MOST_BAD_PACKETS = 500
-"""In a row; some are skipped, as players do."""
+MOST_BAD = 500
+"""Packets in a row; some are skipped, as players do."""
 
 Pieces = Generator[bytes, None, None]
 
@@ -189,22 +189,19 @@ def _frames(container: "InputContainer", stream: "AudioStream") -> "Generator[Au
 
     packets = container.demux(stream)
     bad_ones = 0
-    while True:
+    while bad_ones <= MOST_BAD:
         try:
-            packet = next(packets)
-        except (StopIteration, av.FFmpegError):
+            frames = next(packets).decode()
+        except (StopIteration, av.EOFError):
             return
-        try:
-            frames = packet.decode()
-            bad_ones = 0
-        except av.EOFError:
-            return
-        except av.FFmpegError as error:
+        except av.FFmpegError:
             bad_ones += 1
-            if bad_ones > MOST_BAD_PACKETS:
-                raise invalid_audio(f"its sound is broken: {error.strerror}") from error
+            # A generator that has raised is over; where the file goes on, a new one does.
+            packets = container.demux(stream)
             continue
+        bad_ones = 0
         yield from (frame for frame in frames if frame.samples and frame.sample_rate)
+    raise invalid_audio("its sound is broken")
 
 
 def _resampled(frames: "Generator[AudioFrame, None, None]") -> Pieces:

@@ -83,8 +83,8 @@ class Engine:
 
 
 async def _speak(socket: aiohttp.ClientWebSocketResponse, start: Start, audio: Audio, faults: list[Exception]) -> None:
-    """All of the file, or up to its fault, which ends the session. The socket's own backpressure holds it back; one that
-    breaks is noticed by whoever listens."""
+    """All of the file, or up to its fault, which ends the session. The socket's own backpressure holds it back, and one
+    that breaks is noticed by whoever listens."""
     try:
         await socket.send_str(start.model_dump_json())
         async with aclosing(audio.pieces()) as pieces:
