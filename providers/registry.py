@@ -6,8 +6,14 @@ from typing import Any
 from providers.base import Provider
 from providers.llamacpp.provider import LlamaCpp
 from providers.moonshine.provider import Moonshine
+from providers.whisper.provider import FasterWhisper
 
-PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in (LlamaCpp(), Moonshine())})
+ALL: tuple[Provider[Any], ...] = (
+    LlamaCpp(),
+    Moonshine(),
+    FasterWhisper(),
+)
+PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in ALL})
 
 
 def provider(name: str) -> Provider[Any]:
