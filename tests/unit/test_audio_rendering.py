@@ -5,7 +5,7 @@ import io
 import json
 from typing import Any
 
-import srt as subrip
+import srt as subrip  # type: ignore[import-untyped]
 import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
