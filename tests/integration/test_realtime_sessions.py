@@ -103,6 +103,18 @@ async def test_a_client_may_say_itself_where_utterances_end(bench: RealtimeBench
         assert (await client.error()).code == "input_audio_buffer_commit_empty"
 
 
+async def test_what_silence_has_ended_needs_no_commit(bench: RealtimeBench, engine: ScriptedEngine) -> None:
+    async with bench.client() as client:
+        await client.say(SECOND)
+        session = await engine.session()
+        await session.say(Committed(utterance=0, start_s=0, end_s=0.98))
+        await client.until("conversation.item.done")
+        await client.connection.input_audio_buffer.commit()
+        error = await client.error()
+        assert error.code == "input_audio_buffer_commit_empty"
+        assert "only has 20.00ms" in error.message
+
+
 async def test_what_is_cleared_is_forgotten(bench: RealtimeBench, engine: ScriptedEngine) -> None:
     async with bench.client() as client:
         await client.connection.input_audio_buffer.clear()
