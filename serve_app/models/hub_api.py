@@ -48,10 +48,11 @@ class HubApi:
         """
         return self._known_commit_first(lambda revision: self._head(revision, file))
 
-    def tree(self) -> tuple[str, list[TreeFile]]:
-        """The commit of the place's revision, and all of its files. A commit in the cache goes first here, too."""
+    def tree(self, folder: str) -> tuple[str, list[TreeFile]]:
+        """The commit of the place's revision, and all of its files; some are in `folder`, which ends in a slash or is
+        empty. A commit in the cache goes first here, too."""
         try:
-            return self._known_commit_first(self._tree)
+            return self._known_commit_first(lambda revision: self._tree(revision, folder))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise self._no_hub() from error
 
@@ -68,7 +69,7 @@ class HubApi:
         except Failure as failure:
             raise unavailable(self.place.source, failure) from failure
 
-    def _tree(self, revision: str) -> tuple[str, list[TreeFile]]:
+    def _tree(self, revision: str, folder: str) -> tuple[str, list[TreeFile]]:
         address = f"{constants.ENDPOINT}/api/models/{self.place.repo}"
         info, _ = self._json(f"{address}/revision/{quote(revision, safe='')}")
         commit = self._named(info["sha"])
@@ -77,6 +78,9 @@ class HubApi:
         while page:
             entries, page = self._json(page)
             files += [self._listed(one) for one in entries if one["type"] == "file"]
+        if not any(one.path.startswith(folder) for one in files):
+            # As the Hub answers for a file that a commit does not have.
+            raise Failure(Kind.REFUSED, f"lists nothing in {folder}", 404, {"x-error-code": "EntryNotFound"})
         return commit, files
 
     def _head(self, revision: str, file: str) -> tuple[str, TreeFile]:
@@ -138,8 +142,7 @@ def unavailable(source: str, failure: Failure) -> ModelUnavailable:
     if failure.status in (401, 403):
         return ModelUnavailable("model_gated", _gated(source, failure))
     if failure.status == 404:
-        lacking = {"RevisionNotFound": "revision", "EntryNotFound": "file"}.get(told or "", "file or revision")
-        return ModelUnavailable("model_not_found", f"The repository has no such {lacking}: '{source}'.")
+        return ModelUnavailable("model_not_found", _not_found(source, told))
     asked = retry_after_s(failure)
     later = "" if asked is None else f" It asks to wait {asked:.0f} s."
     return ModelUnavailable("hub_refused", f"The Hub {hub} {failure.detail} for '{source}'.{later}")
@@ -152,3 +155,11 @@ def _gated(source: str, failure: Failure) -> str:
         f"'{source}' is gated (the Hub {failure.detail}): accept its terms on the Hub and set HF_TOKEN to a token of "
         "yours that may read it."
     )
+
+
+def _not_found(source: str, told: str | None) -> str:
+    if told == "RevisionNotFound":
+        return f"The repository has no such revision: '{source}'."
+    what, hint = ("folder", "a file has no slash") if source.endswith("/") else ("file", "a folder has a slash")
+    or_revision = "" if told == "EntryNotFound" else " or revision"
+    return f"The repository has no such {what}{or_revision}: '{source}'. Check the name; {hint} at its end."

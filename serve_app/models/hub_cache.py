@@ -68,14 +68,17 @@ class HubCache:
         path = self.snapshot(commit) / file if commit else None
         return path if path and path.is_file() else None
 
-    def whole(self, revision: str) -> Path | None:
-        """The snapshot, if it is known to have every file of its commit."""
+    def whole(self, revision: str, folder: str = "") -> Path | None:
+        """A folder of the snapshot, or without one the snapshot, if it is known to have every file of its commit there.
+
+        `folder` is relative to the snapshot and ends in a slash.
+        """
         commit = self.commit(revision)
-        files = self._tree(commit) if commit else None
-        if commit is None or files is None:
+        if commit is None:
             return None
         snapshot = self.snapshot(commit)
-        return snapshot if all((snapshot / file).is_file() for file in files) else None
+        files = [file for file in self._tree(commit) if file.startswith(folder)]
+        return snapshot / folder if files and all((snapshot / file).is_file() for file in files) else None
 
     def link(self, revision: str, commit: str, file: str, etag: str) -> None:
         """Give a blob its name in a snapshot, and the snapshot's commit to the revision."""
@@ -100,12 +103,13 @@ class HubCache:
         }
         _replace(self.folder / "trees" / f"{commit}.json", json.dumps({"format_version": TREE_FORMAT, "files": listed}))
 
-    def _tree(self, commit: str) -> list[str] | None:
+    def _tree(self, commit: str) -> list[str]:
+        """The files of a commit; empty if they are not known."""
         try:
             tree = json.loads((self.folder / "trees" / f"{commit}.json").read_bytes())
-            return list(tree["files"]) if tree["format_version"] == TREE_FORMAT else None
+            return list(tree["files"]) if tree["format_version"] == TREE_FORMAT else []
         except (OSError, ValueError, KeyError, TypeError):
-            return None
+            return []
 
     def tidy(self) -> None:
         """Remove what leads nowhere once files have gone: a scan of the cache trips over it."""

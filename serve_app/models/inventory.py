@@ -53,7 +53,7 @@ def canonical(source: str) -> str:
             place = HubPlace.of(source)
         except ModelUnavailable:
             return source
-        return _hub_source(place.repo, place.revision, place.file or "").rstrip("/")
+        return _hub_source(place.repo, place.revision, place.path).rstrip("/")
     return source.removeprefix("file://")
 
 

@@ -122,6 +122,16 @@ def test_an_unreadable_file(store: ModelStore, monkeypatch: pytest.MonkeyPatch) 
         "hf://org/repo/a b",
         "hf:///repo",
         "hf://org/repo/../../m.gguf",
+        "hf://org/repo/",
+        "hf://org/repo//etc/passwd",
+        "hf://org/repo/sub//m.gguf",
+        "hf://org/repo/sub//",
+        "hf://org/repo/sub/../",
+        "hf://org/repo/..",
+        "hf://org/repo/./sub/",
+        "hf://org/repo@main//etc/",
+        "hf://org/repo@../m.gguf",
+        "hf://../repo/m.gguf",
         "https://host/m.gguf#sha256=abc",
         "http://host/m.gguf#md5=0",
     ],
@@ -241,6 +251,13 @@ def test_a_token_opens_what_is_gated(store: ModelStore, hub: Hub, monkeypatch: p
         ("hf://acme/absent/m.gguf", "model_not_found", "no repository"),
         ("hf://acme/absent", "model_not_found", "no repository"),
         ("hf://acme/models/absent.gguf", "model_not_found", "no such file"),
+        ("hf://acme/models/sub", "model_not_found", "a folder has a slash at its end"),
+        ("hf://acme/models/absent/", "model_not_found", "no such folder"),
+        ("hf://acme/models/m.gguf/", "model_not_found", "a file has no slash at its end"),
+        ("hf://acme/models/su/", "model_not_found", "no such folder"),
+        ("hf://acme/models@v9/sub/", "model_not_found", "no such revision"),
+        ("hf://acme/gated/sub/", "model_gated", "accept its terms"),
+        ("hf://acme/absent/sub/", "model_not_found", "no repository"),
         ("hf://acme/models@v9/m.gguf", "model_not_found", "no such revision"),
         ("hf://acme/models@v9", "model_not_found", "no such revision"),
     ],
@@ -284,7 +301,7 @@ def test_a_silent_hub_is_a_timeout(store: ModelStore, hub: Hub, monkeypatch: pyt
 
 
 def test_an_unreachable_hub(store: ModelStore) -> None:
-    for source in ("hf://acme/models/m.gguf", "hf://acme/models"):
+    for source in ("hf://acme/models/m.gguf", "hf://acme/models/sub/", "hf://acme/models"):
         refused = refusal(store, source)
         assert refused.code == "hub_unreachable"
         assert "HF_ENDPOINT" in refused.message
@@ -310,7 +327,7 @@ def test_no_network_wanted(store: ModelStore, hub: Hub, tmp_path: Path, monkeypa
     use_hub(monkeypatch, hub.url, tmp_path / "cache", offline=True)
     asked = len(hub.requests)
     assert fetch(store, "hf://acme/models/m.gguf") == path
-    for source in ("hf://acme/models/sub/m.gguf", "hf://acme/models", f"{hub.url}/m.gguf"):
+    for source in ("hf://acme/models/sub/m.gguf", "hf://acme/models/sub/", "hf://acme/models", f"{hub.url}/m.gguf"):
         assert code_of(store, source) == "offline"
     assert code_of(store, "m.gguf") == "model_missing"
     assert len(hub.requests) == asked

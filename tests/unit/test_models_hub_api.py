@@ -141,6 +141,31 @@ def test_a_list_of_files_in_several_pages(server: Server, store: ModelStore) -> 
     assert {one.relative_to(snapshot).as_posix() for one in snapshot.rglob("*.json")} == set(names)
 
 
+def test_a_folder_is_looked_for_on_every_page(server: Server, store: ModelStore) -> None:
+    serve_tree(
+        server, [[listed("sub.json")], [listed("other/a.json")], [listed("sub/b.json")], [listed("sub/c/d.json")]]
+    )
+    for name in ("sub/b.json", "sub/c/d.json"):
+        server.answers[f"/acme/models/resolve/{COMMIT}/{name}"] = Answer(body=CONTENT)
+    folder = store.fetch(slot("hf://acme/models/sub/")).main
+    assert {one.relative_to(folder).as_posix() for one in folder.rglob("*.json")} == {"b.json", "c/d.json"}
+
+
+def test_a_folder_that_only_a_newer_commit_has(server: Server, store: ModelStore) -> None:
+    newer, api = "e" * 40, "/api/models/acme/models"
+    serve_tree(server, [[listed("old/a.json")]])
+    for commit, name in ((COMMIT, "old/a.json"), (newer, "new/a.json")):
+        server.answers[f"/acme/models/resolve/{commit}/{name}"] = Answer(body=CONTENT)
+    assert store.fetch(slot("hf://acme/models/old/")).main.parent.name == COMMIT
+    server.answers[f"{api}/revision/{COMMIT}"] = server.answers[f"{api}/revision/main"]
+    server.answers[f"{api}/revision/main"] = Answer(body=json.dumps({"sha": newer}).encode())
+    server.answers[f"{api}/tree/{newer}?recursive=true"] = Answer(body=json.dumps([listed("new/a.json")]).encode())
+    assert store.fetch(slot("hf://acme/models/new/")).main.parent.name == newer
+    with pytest.raises(ModelUnavailable, match="no such folder") as refused:
+        store.fetch(slot("hf://acme/models/never/"))
+    assert refused.value.code == "model_not_found"
+
+
 @pytest.mark.parametrize("entry", [listed("../../evil"), listed("/evil"), listed("m", "../evil"), {"type": "file"}])
 def test_a_list_that_leads_out_of_the_cache(server: Server, store: ModelStore, entry: dict[str, object]) -> None:
     serve_tree(server, [[entry]])
@@ -149,7 +174,7 @@ def test_a_list_that_leads_out_of_the_cache(server: Server, store: ModelStore, e
     assert refused.value.code == "hub_refused"
 
 
-@pytest.mark.parametrize("source", ["hf://acme/models/m.gguf", "hf://acme/models"])
+@pytest.mark.parametrize("source", ["hf://acme/models/m.gguf", "hf://acme/models/sub/", "hf://acme/models"])
 def test_a_login_page_is_no_hub(server: Server, store: ModelStore, source: str) -> None:
     page = Answer(200, {}, b"<html>Welcome to our wireless network</html>")
     server.answers["/acme/models/resolve/main/m.gguf"] = page
