@@ -42,7 +42,7 @@ CHAT = "{name: chat, provider: llama.cpp, model: demo/tiny-chat.gguf, capabiliti
 
 def slot(base: str = CHAT, **changes: object) -> str:
     """`base` with keys changed or added, as YAML in flow style."""
-    inner = base.strip("{}")
+    inner = base.removeprefix("{").removesuffix("}")
     for key, value in changes.items():
         parts = [part for part in _split(inner) if not part.strip().startswith(f"{key}:")]
         inner = ",".join([*parts, f" {key}: {value}"])

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import io
 import os
+import re
 import signal
 import wave
 from collections.abc import AsyncIterator, Iterator
@@ -136,6 +137,7 @@ def test_streamed_deltas_join_to_the_text(client: Any) -> None:
     assert events[-1].type == "transcript.text.done" and events[-1].text == "alpha bravo echo"
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_whisper_transcribes_translates_and_knows_languages(client: Any) -> None:
     audio = wav(said(*SAID))
     answer = transcribed(client, audio, "whisper", response_format="verbose_json", language="de")
@@ -144,6 +146,7 @@ def test_whisper_transcribes_translates_and_knows_languages(client: Any) -> None
     assert translated.text == "hello world"
 
 
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 def test_what_a_slot_cannot_do_another_can(client: Any) -> None:
     with pytest.raises(openai.BadRequestError, match=r"Slots that can: whisper"):
         client.audio.translations.create(model="stt", file=("speech.wav", wav(said("alpha"))))
@@ -246,7 +249,8 @@ def server(servers: ServerPark) -> Server:
 
 
 def replicas(server: Server, name: str) -> list[int]:
-    return server.processes(f"ServeReplica:hal0:{name}")
+    word = f"ServeReplica:hal0:{name}"
+    return [pid for pid in server.processes(word) if re.search(rf"{word}(?![\w-])", command_line(pid))]
 
 
 @pytest.mark.parametrize(("name", "text"), [("stt-child", TEXT), ("whisper-child", "hello world")])
@@ -265,7 +269,7 @@ def command_line(pid: int) -> str:
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("unfit", "encoder_model"), ("misplaced", "model.bin"), ("absent", "does not exist")],
+    [("unfit", "encoder_model"), ("misplaced", "use provider: moonshine"), ("absent", "does not exist")],
 )
 def test_a_model_of_the_wrong_kind_says_so(server: Server, name: str, reason: str) -> None:
     with client_of(server) as client, pytest.raises(openai.InternalServerError, match=reason) as refused:
