@@ -9,6 +9,7 @@ from providers.errors import ProviderError
 from providers.whisper.weights import BrokenWeights, Variable, read_variables
 
 WEIGHTS, CONFIG, TOKENIZER, FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
+NUMBERS = frozenset({"feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft"})
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 EXAMPLE = "hf://Systran/faster-whisper-small"
 ADVICE = f"faster-whisper takes a folder of Whisper converted for CTranslate2, such as {EXAMPLE}"
@@ -19,6 +20,8 @@ AGAIN = "remove the model and pull it again"
 class WhisperFolder:
     path: Path
     variables: tuple[Variable, ...]
+    tells_languages: bool
+    """Whether the model's configuration has what it detects languages by. Some converters leave it out."""
 
 
 def inspect(folder: Path) -> WhisperFolder:
@@ -29,13 +32,14 @@ def inspect(folder: Path) -> WhisperFolder:
     if not weights.is_file():
         raise ProviderError(f"{folder} has {_what_else(folder)}; {ADVICE}")
     variables = _checked_weights(weights)
-    for name in (CONFIG, TOKENIZER):
-        _check_json(folder / name)
+    config = _checked_json(folder / CONFIG)
+    _checked_json(folder / TOKENIZER)
     if (folder / FEATURES).exists():
-        _check_json(folder / FEATURES)
+        _check_features(folder / FEATURES)
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise ProviderError(f"{folder / VOCABULARIES[0]} is missing; {AGAIN}: {ADVICE}")
-    return WhisperFolder(folder, tuple(variables))
+    languages = config.get("lang_ids")
+    return WhisperFolder(folder, tuple(variables), isinstance(languages, list) and bool(languages))
 
 
 def _what_else(folder: Path) -> str:
@@ -57,7 +61,7 @@ def _checked_weights(path: Path) -> list[Variable]:
         raise ProviderError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _check_json(path: Path) -> None:
+def _checked_json(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise ProviderError(f"{path} is missing; {AGAIN}: {ADVICE}")
     try:
@@ -68,3 +72,10 @@ def _check_json(path: Path) -> None:
         raise ProviderError(f"{path} is no JSON: {error}; {AGAIN}") from error
     if not isinstance(content, dict):
         raise ProviderError(f"{path} holds no JSON object; it belongs to another model: {ADVICE}")
+    return content
+
+
+def _check_features(path: Path) -> None:
+    for key, value in _checked_json(path).items():
+        if key in NUMBERS and not isinstance(value, int):
+            raise ProviderError(f"{path}: {key} is {value!r}; it must be a whole number: {AGAIN}")

@@ -8,7 +8,17 @@ from providers.capabilities import Capability
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.whisper.computing import PREFERRED, shared
-from providers.whisper.folder import ADVICE, AGAIN, EXAMPLE, FEATURES, TOKENIZER, WEIGHTS, WhisperFolder, inspect
+from providers.whisper.folder import (
+    ADVICE,
+    AGAIN,
+    CONFIG,
+    EXAMPLE,
+    FEATURES,
+    TOKENIZER,
+    WEIGHTS,
+    WhisperFolder,
+    inspect,
+)
 from providers.whisper.languages import ENGLISH, LANGUAGES
 from providers.whisper.options import ComputeType, WhisperSlot
 from providers.whisper.recognizer import WhisperRecognizer
@@ -78,7 +88,7 @@ def _loaded(
         )
     except (RuntimeError, ValueError, MemoryError) as error:
         raise ProviderError(f"CTranslate2 cannot load {folder.path / WEIGHTS}: {error}") from error
-    except Exception as error:  # of the tokenizer, whose library raises no other class
+    except Exception as error:  # the tokenizer's library raises no other class
         raise ProviderError(f"{folder.path / TOKENIZER} is no tokenizer: {error}; {AGAIN}") from error
 
 
@@ -94,6 +104,10 @@ def _checked_languages(slot: WhisperSlot, folder: WhisperFolder, model: "Whisper
             f"how many bands the model hears: it hears {heard}, not {made}; {AGAIN}"
         )
     if model.model.is_multilingual:
+        if not folder.tells_languages:
+            raise ProviderError(
+                f"{folder.path / CONFIG} has no list lang_ids, by which languages are detected; {AGAIN}"
+            )
         languages = frozenset(one for one in LANGUAGES if model.hf_tokenizer.token_to_id(f"<|{one}|>") is not None)
     else:
         languages = frozenset({ENGLISH})
