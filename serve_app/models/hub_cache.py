@@ -68,10 +68,10 @@ class HubCache:
         path = self.snapshot(commit) / file if commit else None
         return path if path and path.is_file() else None
 
-    def whole(self, revision: str, folder: str = "") -> Path | None:
-        """A folder of the snapshot, or without one the snapshot, if it is known to have every file of its commit there.
+    def whole(self, revision: str, folder: str) -> Path | None:
+        """A folder of the snapshot, if it is known to have every file of its commit there.
 
-        `folder` is relative to the snapshot and ends in a slash.
+        `folder` is relative to the snapshot and ends in a slash; empty: the whole snapshot.
         """
         commit = self.commit(revision)
         if commit is None:
