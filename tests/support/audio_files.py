@@ -94,3 +94,18 @@ def _film(target: av.container.OutputContainer, film: av.VideoStream, seconds: f
         frame.pts, frame.time_base = order, Fraction(1, 10)
         target.mux(film.encode(frame))
     target.mux(film.encode(None))
+
+
+def breaking_file(good: int, bad: int) -> bytes:
+    """So many packets of sound (21 ms each), and so many that are none, in one container."""
+    sound = sound_file(tone(good * 0.0215 + 0.5, 48_000), 48_000, "mp4", "aac")
+    out = io.BytesIO()
+    with av.open(io.BytesIO(sound), "r") as source, av.open(out, "w", format="mp4") as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        packets = [packet for packet in source.demux(audio=0) if packet.size]
+        for order in range(good + bad):
+            packet = packets[order] if order < good else av.Packet(b"\xff" * 200)
+            packet.stream, packet.time_base = stream, Fraction(1, 48_000)
+            packet.pts = packet.dts = order * 1024
+            target.mux(packet)
+    return out.getvalue()
