@@ -6,8 +6,9 @@ from typing import Any
 from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 FEWEST_FRAMES = 2
-"""Of 10 ms: CTranslate2 aligns words with pairs of them, and the library fails (1.2.1) where there is not one pair,
-which happens to the last window of a file at any length."""
+"""Of 10 ms. CTranslate2 aligns words with pairs of them; where there is not one pair, as may be in the last window of a
+file of any length, the library fails (1.2.1), and older releases of CTranslate2 end the process.
+https://github.com/SYSTRAN/faster-whisper/pull/1460"""
 
 
 class Whisper(WhisperModel):  # type: ignore[misc]

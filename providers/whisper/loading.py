@@ -104,9 +104,10 @@ def _checked_languages(slot: WhisperSlot, folder: WhisperFolder, model: "Whisper
             f"how many bands the model hears: it hears {heard}, not {made}; {AGAIN}"
         )
     if model.model.is_multilingual:
-        if not folder.tells_languages:
+        if not folder.tells_languages and slot.options.language is None:
             raise ProviderError(
-                f"{folder.path / CONFIG} has no list lang_ids, by which languages are detected; {AGAIN}"
+                f"{folder.path / CONFIG} has no list lang_ids, by which languages are detected; set options.language, "
+                f"or take another conversion, such as {EXAMPLE}"
             )
         languages = frozenset(one for one in LANGUAGES if model.hf_tokenizer.token_to_id(f"<|{one}|>") is not None)
     else:

@@ -38,8 +38,8 @@ class WhisperRecognizer:
         self._translates = languages != {ENGLISH}
 
     def recognize(self, samples: Samples, asked: Asked) -> Iterator[Segment]:
-        """Raises `InvalidRequest` for what the model cannot, at the first step. Closing it waits for nothing: what is
-        computed is computed in its steps, one window of at most 30 s (or a batch of them) each."""
+        """Raises `InvalidRequest` for what the model cannot, at the first step. Each step computes a window, or a batch
+        of them, and nothing computes between steps."""
         model = self._model
         if model is None:
             raise ProviderError("The model has been unloaded.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from providers.asr.recognizer import Asked
 from providers.devices import Device
 from providers.errors import ProviderError
 from providers.tiny.whisper import make_whisper
@@ -95,6 +96,11 @@ def test_a_model_cut_off_is_a_failed_load(copy: Path, make: Loader) -> None:
         (copy / "model.bin").write_bytes(content[: int(len(content) * part)])
         with pytest.raises(ProviderError, match=r"model\.bin is cut off; remove the model and pull it again"):
             make(copy)
+
+
+def test_a_model_that_detects_no_language_may_be_told_it(copy: Path, make: Loader) -> None:
+    (copy / "config.json").write_text("{}")
+    assert heard(make(copy, language="de"), 3, Asked())[0].language == "de"
 
 
 def test_features_are_whispers_own_unless_told(copy: Path, make: Loader) -> None:
