@@ -1,7 +1,7 @@
 """From figures to what people read. Pure, but for `write`."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,32 +33,34 @@ class Measurement:
         return compare(self.bare, self.ours, self.comparison)
 
 
-TARGETS: Mapping[tuple[str, int, str], Mapping[str, float]] = {
+Targets = Mapping[tuple[str, int, str], Mapping[str, float]]
+"""By case, clients and metric: the bound of each path that has one. A ratio is to be above it, a difference below."""
+
+TARGETS: Targets = {
     ("first-byte", 1, "median"): {HAPROXY: 3.0, PLAIN: 15.0},
     ("tokens", 1, "rate"): {HAPROXY: 0.95},
     ("tokens", 8, "rate"): {HAPROXY: 0.9},
     ("embeddings", 16, "rate"): {HAPROXY: 0.6},
 }
-"""By case, clients and metric: the bound of each path that has one. A ratio is to be above it, a difference below."""
 
 
-def target_text(measurement: Measurement) -> str:
-    bounds = TARGETS.get(measurement.row, {})
+def target_text(measurement: Measurement, targets: Targets = TARGETS) -> str:
+    bounds = targets.get(measurement.row, {})
     sign, unit = ("≥", "") if measurement.comparison is Comparison.RATIO else ("≤", f" {measurement.unit}")
     return "; ".join(f"{path} {sign} {bound:g}{unit}" for path, bound in bounds.items())
 
 
-def met(measurement: Measurement) -> bool | None:
+def met(measurement: Measurement, targets: Targets = TARGETS) -> bool | None:
     """None where the path has no target."""
-    bound = TARGETS.get(measurement.row, {}).get(measurement.path)
+    bound = targets.get(measurement.row, {}).get(measurement.path)
     if bound is None:
         return None
     median = measurement.result.median
     return median >= bound if measurement.comparison is Comparison.RATIO else median <= bound
 
 
-def result_text(measurement: Measurement) -> str:
-    verdict = {True: ", met", False: ", missed", None: ""}[met(measurement)]
+def result_text(measurement: Measurement, targets: Targets = TARGETS) -> str:
+    verdict = {True: ", met", False: ", missed", None: ""}[met(measurement, targets)]
     result = measurement.result
     if measurement.comparison is Comparison.RATIO:
         return f"**{result.median:.2f}** ({result.low:.2f} to {result.high:.2f}){verdict}"
@@ -84,40 +86,59 @@ def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement], plo
         "",
         "Ratios of rates (1.00 is the bare engine), and milliseconds added.",
         "",
-        *_table(measurements, lambda measurement: result_text(measurement), with_targets=True),
+        *result_table(measurements),
         "",
         "## Figures",
         "",
-        *_table(measurements, lambda measurement: figure_text(measurement.ours), with_targets=False),
+        *figure_table(measurements, "Bare engine"),
         "",
         *(f"![{Path(plot).stem}]({plot})" for plot in plots),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(measurements: Sequence[Measurement], cell: Any, with_targets: bool) -> Iterable[str]:
+def result_table(measurements: Sequence[Measurement], targets: Targets = TARGETS) -> Iterable[str]:
+    def last(of_row: Sequence[Measurement]) -> str:
+        return target_text(of_row[0], targets)
+
+    return _table(measurements, lambda one: result_text(one, targets), "Target", last)
+
+
+def figure_table(measurements: Sequence[Measurement], bare: str) -> Iterable[str]:
+    """`bare`: what the paths are compared with."""
+
+    def last(of_row: Sequence[Measurement]) -> str:
+        return figure_text([figure for one in of_row for figure in one.bare])
+
+    return _table(measurements, lambda one: figure_text(one.ours), bare, last)
+
+
+def _table(
+    measurements: Sequence[Measurement],
+    cell: Callable[[Measurement], str],
+    last_title: str,
+    last: Callable[[Sequence[Measurement]], str],
+) -> Iterable[str]:
     paths = list(dict.fromkeys(measurement.path for measurement in measurements))
-    last = ["Target"] if with_targets else ["Bare engine"]
-    yield _line(["Case", "Clients", *paths, *last])
-    yield _line(["---", "---:", *("---" for _ in paths), "---"])
+    yield line(["Case", "Clients", *paths, last_title])
+    yield line(["---", "---:", *("---" for _ in paths), "---"])
     for row in dict.fromkeys(measurement.row for measurement in measurements):
         of_row = {measurement.path: measurement for measurement in measurements if measurement.row == row}
         one = next(iter(of_row.values()))
         title = f"{one.title}, {one.metric}, {one.unit}"
         cells = [cell(of_row[path]) if path in of_row else "" for path in paths]
-        bare = [figure for measurement in of_row.values() for figure in measurement.bare]
-        yield _line([title, str(one.clients), *cells, target_text(one) if with_targets else figure_text(bare)])
+        yield line([title, str(one.clients), *cells, last(tuple(of_row.values()))])
 
 
-def _line(cells: Iterable[str]) -> str:
+def line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def as_record(measurement: Measurement) -> dict[str, Any]:
+def as_record(measurement: Measurement, targets: Targets = TARGETS) -> dict[str, Any]:
     return asdict(measurement) | {
         "result": asdict(measurement.result),
-        "target": TARGETS.get(measurement.row, {}).get(measurement.path),
-        "met": met(measurement),
+        "target": targets.get(measurement.row, {}).get(measurement.path),
+        "met": met(measurement, targets),
     }
 
 
