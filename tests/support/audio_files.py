@@ -28,10 +28,11 @@ def sound_file(
     layout: str = "mono",
     tags: dict[str, str] | None = None,
     picture: bool = False,
+    options: dict[str, str] | None = None,
 ) -> bytes:
-    """The same samples in each channel."""
+    """The same samples in each channel. `options` are the container's."""
     out = io.BytesIO()
-    with av.open(out, "w", format=container, options={"write_bext": "0"} if container == "wav" else {}) as target:
+    with av.open(out, "w", format=container, container_options=options or {}) as target:
         target.metadata.update(tags or {})
         stream = cast(av.AudioStream, target.add_stream(codec, rate=rate))
         stream.layout = layout

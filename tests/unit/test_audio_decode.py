@@ -88,6 +88,23 @@ async def test_every_container(container: str, codec: str, rate: int) -> None:
     assert_is_the_tone(await heard(sound_file(tone(1.5, rate), rate, container, codec)), 1.5)
 
 
+@pytest.mark.parametrize(
+    ("container", "codec", "options"),
+    [("webm", "libopus", {"live": "1"}), ("mp4", "aac", {"movflags": "frag_keyframe+empty_moov"})],
+)
+async def test_recorders_that_write_as_they_go(container: str, codec: str, options: dict[str, str]) -> None:
+    """A browser's: no length is known when the file begins, and nothing is mended at its end."""
+    content = sound_file(tone(1.5, 48_000), 48_000, container, codec, options=options)
+    assert_is_the_tone(await heard(content), 1.5)
+
+
+async def test_a_streamed_wav_tells_no_length() -> None:
+    content = bytearray(sound_file(tone(1.5, 48_000), 48_000))
+    at = content.index(b"data") + 4
+    content[4:8] = content[at : at + 4] = b"\xff\xff\xff\xff"
+    assert_is_the_tone(await heard(bytes(content)), 1.5)
+
+
 @pytest.mark.parametrize("layout", ["mono", "stereo", "5.1"])
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 96_000])
 async def test_every_rate_and_number_of_channels(rate: int, layout: str) -> None:
