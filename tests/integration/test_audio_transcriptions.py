@@ -422,7 +422,7 @@ async def test_a_client_that_leaves_stops_everything(way: Any) -> None:
         assert await asyncio.wait([task])
         del task
     gc.collect()
-    assert not [one for one in gc.get_objects() if isinstance(one, Source)]
+    await until(lambda: not any(isinstance(one, Source) for one in gc.get_objects()))
 
 
 async def test_a_client_that_leaves_while_it_waits_for_the_slot() -> None:
