@@ -2,35 +2,55 @@
 
 from pathlib import Path
 
+import numpy as np
+import openai
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from providers.tiny import make_demo_models
+from providers.tiny.moonshine import make_moonshine_streaming
+from providers.tiny.tones import tones
 from tests.e2e.demo import ROOT
+from tests.support.asr_speech import speech
 from tests.support.hub import Hub
 from tests.support.server import ServerPark
+from tests.support.wav import wav
 
 pytestmark = pytest.mark.e2e
 
-TINY = {"chat": "tiny-chat", "vision": "tiny-chat", "embed": "tiny-embed", "rerank": "tiny-rerank"}
+TINY = {
+    "chat": "tiny-chat.gguf",
+    "vision": "tiny-chat.gguf",
+    "embed": "tiny-embed.gguf",
+    "rerank": "tiny-rerank.gguf",
+    "stt": "tiny-moonshine-streaming",
+    "whisper": "tiny-whisper",
+}
 
 
 def repos(text: str, models: Path) -> dict[str, dict[str, Path]]:
-    """Every Hub file that the configuration names, as a tiny model of the same kind."""
+    """Every Hub file that the configuration names, as a file of a tiny model of the same kind."""
     found: dict[str, dict[str, Path]] = {}
     for slot in yaml.safe_load(text)["applications"][0]["args"]["slots"]:
         sources = {slot["model"]: TINY[slot["name"]]} | dict.fromkeys(
-            slot.get("companions", {}).values(), "tiny-mmproj"
+            slot.get("companions", {}).values(), "tiny-mmproj.gguf"
         )
         for source, tiny in sources.items():
-            organisation, name, file = source.removeprefix("hf://").split("/", 2)
-            found.setdefault(f"{organisation}/{name}", {})[file] = models / f"{tiny}.gguf"
+            organisation, name, *path = source.removeprefix("hf://").split("/")
+            found.setdefault(f"{organisation}/{name}", {}).update(files_at("/".join(path), models / tiny))
     return found
+
+
+def files_at(path: str, model: Path) -> dict[str, Path]:
+    """A file at its path, or a folder's files below it."""
+    return {f"{path}{file.name}": file for file in model.iterdir()} if model.is_dir() else {path: model}
 
 
 def test_every_slot_pulls_its_model_and_answers(servers: ServerPark, tmp_path: Path) -> None:
     text = (ROOT / "configs" / "hal0.yaml").read_text()
     make_demo_models(tmp_path / "tiny")
+    make_moonshine_streaming(tmp_path / "tiny" / "tiny-moonshine-streaming")
     with Hub(repos(text, tmp_path / "tiny")) as hub:
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
         server = servers.running(text.replace("port: 8080", "port: PORT"), env)
@@ -44,6 +64,18 @@ def test_every_slot_pulls_its_model_and_answers(servers: ServerPark, tmp_path: P
         ):
             status, answer, _ = server.post(path, body)
             assert status == 200, answer
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=90, max_retries=0) as client:
+
+            def heard(model: str, samples: NDArray[np.float32]) -> str:
+                answer = client.audio.transcriptions.create(model=model, file=("speech.wav", wav(samples)))
+                return str(answer.text)
+
+            # A person speaks while tones sound: the detector hears the person, and the tiny model the tones.
+            tone = tones(["bravo"] * 33)
+            voice = speech("two_cities")[: len(tone)]
+            assert set(heard("stt", 0.5 * voice / abs(voice).max() + 0.7 * tone).split()) == {"bravo"}
+            assert heard("stt", tone) == heard("whisper-1", tone) == "", "tones alone are no speech"
+            assert "hello world" in heard("whisper-1", voice)
         servers.stop()
 
 

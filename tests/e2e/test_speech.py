@@ -6,7 +6,6 @@ import io
 import os
 import re
 import signal
-import wave
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from providers.tiny.tones import SAMPLE_RATE, WORD_S, tones
 from tests.e2e.demo import config, demo, make_models, slot
 from tests.support.server import Server, ServerPark, eventually
+from tests.support.wav import pcm, wav
 
 pytestmark = pytest.mark.e2e
 
@@ -53,20 +53,6 @@ SLOTS = ", ".join(
 
 def said(*words: str, before_s: float = 0.5, after_s: float = 1.0) -> NDArray[np.float32]:
     return tones(words, before_s=before_s, after_s=after_s)
-
-
-def pcm(samples: NDArray[np.float32]) -> bytes:
-    return (samples * 32767).astype("<i2").tobytes()
-
-
-def wav(samples: NDArray[np.float32], rate: int = SAMPLE_RATE) -> bytes:
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes(pcm(samples))
-    return out.getvalue()
 
 
 def half_an_hour_of_flac() -> bytes:

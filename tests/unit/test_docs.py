@@ -16,8 +16,10 @@ from providers.capabilities import Operation
 from providers.container import Container
 from providers.devices import Device
 from providers.llamacpp.options import LlamaCppOptions
+from providers.moonshine.options import MoonshineOptions
 from providers.registry import PROVIDERS
 from providers.spec import ResourceClaim, SlotSpec
+from providers.whisper.options import WhisperOptions
 from serve_app.cli import main
 from serve_app.config import IngressConfig, SchedulingConfig, SlotGroup, load_config_file, parse_config, parse_slot
 from serve_app.lifecycle import LEGAL_MOVES, SlotState
@@ -116,6 +118,8 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
         ("`slots[]`", SlotSpec),
         ("`slots[].resources`", ResourceClaim),
         ("`slots[].options` on llama.cpp", LlamaCppOptions),
+        ("`slots[].options` on moonshine", MoonshineOptions),
+        ("`slots[].options` on faster-whisper", WhisperOptions),
         ("`slots[].options.container`", Container),
         ("`ingress`", IngressConfig),
         ("`scheduling`", SchedulingConfig),
