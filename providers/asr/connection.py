@@ -18,14 +18,25 @@ from providers.asr.session import Listener, Session
 from providers.asr.workers import Workers
 from providers.errors import InvalidRequest
 
+WATCH_S = 0.5
+LONGEST_COMPLAINT = 200
+"""Characters of what is wrong with a message, which may repeat it."""
+
 OpenSession = Callable[[Start, Listener], Session]
 
 
 class Connection:
     """A `Listener`. Reads no faster than the session computes, and computes no faster than its events are read."""
 
-    def __init__(self, socket: web.WebSocketResponse, workers: Workers, open_session: OpenSession) -> None:
-        self._socket, self._workers, self._open_session = socket, workers, open_session
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport | None,
+        workers: Workers,
+        open_session: OpenSession,
+    ) -> None:
+        self._socket, self._transport = socket, transport
+        self._workers, self._open_session = workers, open_session
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._outbox: deque[Event] = deque()
@@ -40,15 +51,15 @@ class Connection:
 
     async def serve(self) -> None:
         """Until the session is over or its socket closed. The socket is closed afterwards."""
-        reading, sending = (asyncio.create_task(part) for part in (self._read(), self._send()))
+        parts = [asyncio.create_task(part) for part in (self._read(), self._send(), self._watch())]
         try:
             await self._work()
             await self._sent()
         finally:
             self._gone = True
-            reading.cancel()
-            sending.cancel()
-            for ended in await asyncio.gather(reading, sending, return_exceptions=True):
+            for part in parts:
+                part.cancel()
+            for ended in await asyncio.gather(*parts, return_exceptions=True):
                 if isinstance(ended, Exception):
                     logger.error("a session's socket failed: %s", ended, exc_info=ended)
             await self._socket.close()
@@ -58,6 +69,11 @@ class Connection:
         self._add(Failed(message=reason, status=503))
         self._gone = True
         await self._inbox.end()
+
+    def abort(self) -> None:
+        """Whoever does not read would keep a closed socket with what it has not read."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def tell(self, event: Event) -> None:
         if not self._gone:
@@ -114,6 +130,17 @@ class Connection:
             self._gone = True
             await self._inbox.end()
 
+    async def _watch(self) -> None:
+        """A socket that is not read does not tell that its client has left; writing to it does."""
+        try:
+            while True:
+                await asyncio.sleep(WATCH_S)
+                if self._inbox.is_full:
+                    await self._socket.ping()
+        except ConnectionError:
+            self._gone = True
+            await self._inbox.end()
+
     async def _send(self) -> None:
         # A socket that is closed meanwhile is noticed by the one who reads.
         with contextlib.suppress(ConnectionError):
@@ -148,7 +175,8 @@ def understood(message: WSMessage) -> bytes | Item:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        return InvalidRequest(f"Not a message of a session: {where or 'JSON'}: {first['msg']}.", where or None)
+        what = first["msg"][:LONGEST_COMPLAINT]
+        return InvalidRequest(f"Not a message of a session: {where or 'JSON'}: {what}.", where or None)
 
 
 def samples_of(audio: bytes) -> Samples:

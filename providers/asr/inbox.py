@@ -32,6 +32,10 @@ class Inbox:
     def is_empty(self) -> bool:
         return not self._waiting
 
+    @property
+    def is_full(self) -> bool:
+        return self._waiting >= FULL_BYTES
+
     async def put(self, item: bytes | Item) -> None:
         """Returns when there is room for more."""
         async with self._changed:
@@ -43,7 +47,7 @@ class Inbox:
             else:
                 self._append(item)
             self._changed.notify_all()
-            await self._changed.wait_for(lambda: self._waiting < FULL_BYTES or self._ended)
+            await self._changed.wait_for(lambda: not self.is_full or self._ended)
 
     async def take(self) -> bytes | Item | None:
         """Audio that came in several messages is one. None: it has ended."""

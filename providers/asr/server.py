@@ -5,11 +5,12 @@ import hmac
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from providers.asr.connection import Connection
 from providers.asr.cutting import BlockCutter, Cutter
@@ -31,8 +32,6 @@ STOP_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 WARM_UP_S = 0.5
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
@@ -52,14 +51,14 @@ class AsrServer:
         self._loaded: _Loaded | None = None
         self._failure: str | None = None
         self._runner: web.AppRunner | None = None
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._ending = threading.Lock()
         self._ended = False
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Listen, and load in the background. Raises OSError if the port is taken."""
-        app = web.Application(middlewares=[web.middleware(self._authorized)])
+        app = web.Application(middlewares=[demanding(self._placement.token)])
         app.router.add_get(HEALTH_PATH, self._health)
         app.router.add_get(SESSION_PATH, self._session)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
@@ -83,6 +82,7 @@ class AsrServer:
         for connection in tuple(self._connections):
             await connection.hang_up("The model is being unloaded.")
         idle = await self._workers.idle(STOP_TIMEOUT_S)
+        await self._end_connections()
         if self._runner is not None:
             await self._runner.cleanup()
         if not idle:
@@ -90,6 +90,16 @@ class AsrServer:
         elif loaded is not None:
             await self._workers.run(loaded.recognizer.close)
         self._workers.close(wait=idle)
+
+    async def _end_connections(self) -> None:
+        """Those whose clients do not read what they are told, and those that compute for ever."""
+        serving = tuple(self._connections.values())
+        if serving:
+            _, late = await asyncio.wait(serving, timeout=CLOSE_TIMEOUT_S)
+            for connection, task in tuple(self._connections.items()):
+                connection.abort()
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _load_all(self) -> None:
         began = time.monotonic()
@@ -117,12 +127,6 @@ class AsrServer:
         logger.error("the model does not load: %s", error, exc_info=error)
         self._failure = str(error) or type(error).__name__
 
-    async def _authorized(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode(errors="replace")
-        if request.path != HEALTH_PATH and not hmac.compare_digest(given, f"Bearer {self._placement.token}".encode()):
-            return refusal(401, "A valid bearer token is needed.")
-        return await handler(request)
-
     async def _health(self, request: web.Request) -> web.Response:
         if self._failure is not None:
             return refusal(500, self._failure)
@@ -137,14 +141,14 @@ class AsrServer:
             return refusal(503, "The model is being unloaded." if self._ended else "The model is still loading.")
         if len(self._connections) >= self._sessions + SPARE_SESSIONS:
             return refusal(503, f"The engine hears {len(self._connections)} sessions already.")
-        socket = web.WebSocketResponse(timeout=CLOSE_TIMEOUT_S, compress=False, max_msg_size=LARGEST_MESSAGE)
+        # aiohttp refuses a message of exactly its limit.
+        socket = web.WebSocketResponse(timeout=CLOSE_TIMEOUT_S, compress=False, max_msg_size=LARGEST_MESSAGE + 1)
         await socket.prepare(request)
-        connection = Connection(socket, self._workers, lambda start, to: self._opened(loaded, start, to))
-        self._connections.add(connection)
-        try:
-            await connection.serve()
-        finally:
-            self._connections.discard(connection)
+        transport = request.transport
+        connection = Connection(socket, transport, self._workers, lambda start, to: self._opened(loaded, start, to))
+        self._connections[connection] = serving = asyncio.create_task(connection.serve())
+        serving.add_done_callback(lambda _: self._connections.pop(connection))
+        await serving
         return socket
 
     def _opened(self, loaded: _Loaded, start: Start, listener: Listener) -> Session:
@@ -157,6 +161,19 @@ class AsrServer:
         else:
             cutter = UtteranceCutter(loaded.detector(), start.turns or TurnDetection(), recognizer.longest_piece_s)
         return FileSession(recognizer, cutter, start.asked, listener)
+
+
+def demanding(token: str) -> Middleware:
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def authorized(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode(errors="replace")
+        if request.path != HEALTH_PATH and not hmac.compare_digest(given, expected):
+            return refusal(401, "A valid bearer token is needed.")
+        return await handler(request)
+
+    return authorized
 
 
 def refusal(status: int, message: str) -> web.Response:
