@@ -81,8 +81,10 @@ class AsrServer:
             await site.stop()
         for connection in tuple(self._connections):
             await connection.hang_up("The model is being unloaded.")
-        idle = await self._workers.idle(STOP_TIMEOUT_S)
+        await self._workers.idle(STOP_TIMEOUT_S)
         await self._end_connections()
+        # Ended sessions free their utterances: only after that may the model go.
+        idle = await self._workers.idle(CLOSE_TIMEOUT_S)
         if self._runner is not None:
             await self._runner.cleanup()
         if not idle:

@@ -18,12 +18,12 @@ class Workers:
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """On the event loop."""
+        loop = asyncio.get_running_loop()
         job = self._pool.submit(function, *args, **kwargs)
         # Whoever waits may be cancelled, which does not end the job: it is waited for beside.
-        done = asyncio.get_running_loop().create_future()
+        done = loop.create_future()
         self._jobs.add(done)
         done.add_done_callback(self._jobs.discard)
-        loop = asyncio.get_running_loop()
         job.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(_settle, done))
         return job
 

@@ -403,6 +403,7 @@ async def test_stop_does_not_wait_for_ever(
     ear: Ear, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("providers.asr.server.STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("providers.asr.server.CLOSE_TIMEOUT_S", 0.2)
     async with bench(lambda: ear) as served, served.call(LIVE) as caller:
         ear.gate.clear()
         await caller.speak(tones(["alpha"], before_s=1, after_s=1))
@@ -410,6 +411,21 @@ async def test_stop_does_not_wait_for_ever(
         await served.server.stop()
         assert "does not end" in caplog.text and not ear.closed
         ear.gate.set()
+
+
+async def test_stop_frees_an_utterance_before_the_model() -> None:
+    class Watched(Ear):
+        def close(self) -> None:
+            super().close()
+            assert self.utterances and all(utterance.closed for utterance in self.utterances)
+
+    ear = Watched(piecemeal=True)
+    async with bench(lambda: ear) as served, served.call(LIVE) as caller:
+        await caller.speak(tones(["alpha", "bravo"], before_s=1))
+        await caller.wait_for(SpeechStarted)
+        await until(lambda: bool(ear.utterances))
+        await served.server.stop()
+    assert ear.closed == 1
 
 
 async def test_stop_during_a_load_leaves_no_model(ear: Ear) -> None:
