@@ -17,12 +17,18 @@ REMEMBERED = 200
 """Characters of the text before a piece."""
 
 
-class Hearing:
-    """`gone` says that nobody listens any more: then no further segment is computed."""
+CONFIDENT = 0.5
+"""Of a detected language; as sure as faster-whisper must be by default."""
 
-    def __init__(self, recognizer: Recognizer, gone: Callable[[], bool]) -> None:
-        self._recognizer, self._gone = recognizer, gone
+
+class Hearing:
+    """`gone` says that nobody listens any more: then no further segment is computed. `one_language`: what the first
+    piece was detected to be, all are: a short one is easily mistaken."""
+
+    def __init__(self, recognizer: Recognizer, gone: Callable[[], bool], one_language: bool = False) -> None:
+        self._recognizer, self._gone, self._one_language = recognizer, gone, one_language
         self._previous = ""
+        self._language: str | None = None
 
     def utterance(self, asked: Asked) -> Utterance | None:
         return self._recognizer.utterance(self._knowing(asked))
@@ -40,11 +46,13 @@ class Hearing:
         heard = []
         for segment in found:
             heard.append(segment)
+            if self._one_language and (segment.language_probability or 0.0) >= CONFIDENT:
+                self._language = self._language or segment.language
             yield placed(segment, piece)
         self._previous = joined(heard)[-REMEMBERED:]
 
     def _knowing(self, asked: Asked) -> Asked:
-        return replace(asked, previous=self._previous)
+        return replace(asked, previous=self._previous, language=asked.language or self._language)
 
     def _recognized(self, samples: Samples, asked: Asked) -> Iterator[Segment]:
         segments = self._recognizer.recognize(samples, asked)

@@ -39,7 +39,7 @@ class Session(Protocol):
 class FileSession:
     def __init__(self, recognizer: Recognizer, cutter: Cutter, asked: Asked, listener: Listener) -> None:
         self.over = False
-        self._hearing = Hearing(recognizer, listener.gone)
+        self._hearing = Hearing(recognizer, listener.gone, one_language=True)
         self._cutter, self._asked, self._listener = cutter, asked, listener
         self._languages = _Languages(asked.language)
 

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 
 from providers.asr.dialect import Features
 from providers.asr.recognizer import Asked, Samples, Segment, Utterance
+from providers.asr.refusal import refuse_what_it_cannot
 from providers.devices import Device
 from providers.moonshine.audible import Audible
 from providers.moonshine.onnx_model import OnnxModel
 from providers.moonshine.recognizer import LONGEST_PIECE_S
-from providers.moonshine.refusal import refuse_what_it_cannot
 
 
 class OnnxRecognizer:

@@ -7,9 +7,9 @@ import numpy as np
 
 from providers.asr.dialect import Features
 from providers.asr.recognizer import Asked, Samples, Segment, Utterance
+from providers.asr.refusal import refuse_what_it_cannot
 from providers.moonshine.audible import Audible, within
 from providers.moonshine.library import TAIL, Line, Model
-from providers.moonshine.refusal import refuse_what_it_cannot
 
 LONGEST_PIECE_S = 15.0
 """What the library cuts at by itself, too: its models learnt from speech of such lengths."""

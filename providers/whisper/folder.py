@@ -2,6 +2,7 @@
 missing tokenizer from the network, and whose errors do not say what to do."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from providers.whisper.weights import BrokenWeights, Variable, read_variables
 
 WEIGHTS, CONFIG, TOKENIZER, FEATURES = "model.bin", "config.json", "tokenizer.json", "preprocessor_config.json"
 NUMBERS = frozenset({"feature_size", "sampling_rate", "hop_length", "chunk_length", "n_fft"})
+SUPPRESSED = ("suppress_ids", "suppress_ids_begin")
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")
 EXAMPLE = "hf://Systran/faster-whisper-small"
 ADVICE = f"faster-whisper takes a folder of Whisper converted for CTranslate2, such as {EXAMPLE}"
@@ -22,6 +24,8 @@ class WhisperFolder:
     variables: tuple[Variable, ...]
     tells_languages: bool
     """Whether the model's configuration has what it detects languages by. Some converters leave it out."""
+    tells_words: bool
+    """Likewise, what it finds words by."""
 
 
 def inspect(folder: Path) -> WhisperFolder:
@@ -38,8 +42,22 @@ def inspect(folder: Path) -> WhisperFolder:
         _check_features(folder / FEATURES)
     if not any((folder / name).is_file() for name in VOCABULARIES):
         raise ProviderError(f"{folder / VOCABULARIES[0]} is missing; {AGAIN}: {ADVICE}")
-    languages = config.get("lang_ids")
-    return WhisperFolder(folder, tuple(variables), isinstance(languages, list) and bool(languages))
+    _check_suppressed(folder / CONFIG, config)
+    return WhisperFolder(folder, tuple(variables), _lists(config, "lang_ids"), _lists(config, "alignment_heads"))
+
+
+def _check_suppressed(path: Path, config: Mapping[str, object]) -> None:
+    """CTranslate2 reads beyond its memory where these are missing."""
+    for key in SUPPRESSED:
+        ids = config.get(key)
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+            raise ProviderError(f"{path} has no list {key} of token numbers; {AGAIN}: {ADVICE}")
+
+
+def _lists(config: Mapping[str, object], key: str) -> bool:
+    """Whether there is a list that is not empty."""
+    found = config.get(key)
+    return isinstance(found, list) and bool(found)
 
 
 def _what_else(folder: Path) -> str:

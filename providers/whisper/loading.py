@@ -3,6 +3,7 @@
 import logging
 from typing import TYPE_CHECKING
 
+from providers.asr.dialect import Features
 from providers.base import ModelFiles, Placement
 from providers.capabilities import Capability
 from providers.devices import Device
@@ -37,7 +38,9 @@ def load(slot: WhisperSlot, model: ModelFiles, placement: Placement) -> WhisperR
     # What it logs of each request is of no use to a slot's owner.
     logging.getLogger("faster_whisper").setLevel(logging.WARNING)
     loaded = _loaded(slot, folder, placement, devices, computed)
-    return WhisperRecognizer(loaded, slot.name, slot.options, _checked_languages(slot, folder, loaded))
+    languages = _checked_languages(slot, folder, loaded)
+    features = Features(languages=languages, word_times=folder.tells_words, keywords=True)
+    return WhisperRecognizer(loaded, slot.name, slot.options, features)
 
 
 def _devices(device: Device) -> list[int]:

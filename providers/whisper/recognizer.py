@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from providers.asr.cutting import BlockCutter, Piece
-from providers.asr.dialect import Features, refuse_unsupported
+from providers.asr.dialect import Features
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Samples, Segment, Utterance, Word
+from providers.asr.refusal import refuse_what_it_cannot
 from providers.errors import InvalidRequest, ProviderError, UnsupportedRequest
 from providers.whisper.languages import ENGLISH
 from providers.whisper.options import WhisperOptions
@@ -26,16 +27,15 @@ SPECIAL = re.compile(r"<\|.*?\|>")
 
 
 class WhisperRecognizer:
-    """`languages`: what the model knows; English alone, if it has no choice."""
+    """`features.languages`: what the model knows; English alone, if it has no choice."""
 
     longest_piece_s = LONGEST_PIECE_S
     cuts_itself = True
 
-    def __init__(self, model: "WhisperModel", slot: str, options: WhisperOptions, languages: frozenset[str]) -> None:
+    def __init__(self, model: "WhisperModel", slot: str, options: WhisperOptions, features: Features) -> None:
         self._model: WhisperModel | None = model
-        self._slot, self._options = slot, options
-        self._features = Features(languages=languages, word_times=True, keywords=True)
-        self._translates = languages != {ENGLISH}
+        self._slot, self._options, self._features = slot, options, features
+        self._translates = features.languages != frozenset({ENGLISH})
 
     def recognize(self, samples: Samples, asked: Asked) -> Iterator[Segment]:
         """Raises `InvalidRequest` for what the model cannot, at the first step. Each step computes a window, or a batch
@@ -65,7 +65,7 @@ class WhisperRecognizer:
         return asked.language or self._options.language
 
     def _refuse(self, asked: Asked) -> None:
-        refuse_unsupported({"language": asked.language}, self._features, self._slot)
+        refuse_what_it_cannot(asked, self._features, self._slot)
         if asked.translate and not self._translates:
             message = f"The model of slot '{self._slot}' knows English alone; ask one of many languages to translate."
             raise UnsupportedRequest(message, "model", "unsupported_translation")

@@ -1,5 +1,6 @@
 """What faster-whisper is loaded from and computes with, what it refuses, and what is left of it."""
 
+import json
 import shutil
 import socket
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from providers.asr.recognizer import Asked
 from providers.devices import Device
-from providers.errors import ProviderError
+from providers.errors import ProviderError, UnsupportedRequest
 from providers.tiny.whisper import make_whisper
 from providers.whisper.languages import LANGUAGES
 from providers.whisper.recognizer import WhisperRecognizer
@@ -81,7 +82,8 @@ def test_an_english_model_cannot_be_a_slot_that_translates(english: Path, make: 
         ),
         ("preprocessor_config.json", b'{"feature_size": 128}', r"preprocessor_config\.json says .* hears 80, not 128"),
         ("vocabulary.json", b"[", r"model\.bin"),
-        ("config.json", b"{}", r"config\.json has no list lang_ids"),
+        ("config.json", b'{"suppress_ids": [], "suppress_ids_begin": []}', r"config\.json has no list lang_ids"),
+        ("config.json", b"{}", r"config\.json has no list suppress_ids"),
     ],
 )
 def test_damaged_files_are_a_failed_load(copy: Path, make: Loader, name: str, content: bytes, told: str) -> None:
@@ -98,9 +100,23 @@ def test_a_model_cut_off_is_a_failed_load(copy: Path, make: Loader) -> None:
             make(copy)
 
 
+def without(folder: Path, key: str) -> None:
+    config = json.loads((folder / "config.json").read_bytes())
+    del config[key]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def test_a_model_that_detects_no_language_may_be_told_it(copy: Path, make: Loader) -> None:
-    (copy / "config.json").write_text("{}")
+    without(copy, "lang_ids")
     assert heard(make(copy, language="de"), 3, Asked())[0].language == "de"
+
+
+def test_a_model_that_finds_no_words_says_so(copy: Path, make: Loader) -> None:
+    without(copy, "alignment_heads")
+    recognizer = make(copy)
+    assert heard(recognizer, 3, Asked())[0].text == TEXT
+    with pytest.raises(UnsupportedRequest, match="does not tell when words are spoken"):
+        heard(recognizer, 3)
 
 
 def test_features_are_whispers_own_unless_told(copy: Path, make: Loader) -> None:

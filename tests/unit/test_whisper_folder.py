@@ -1,5 +1,6 @@
 """What is said of a folder that is no Whisper for CTranslate2, or a damaged one."""
 
+import json
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,10 +38,14 @@ def weights(variables: Mapping[str, tuple[int, ...]] = VARIABLES, kind: str = "W
     return content + b"".join(text(alias) + text(name) for alias, name in ALIASES.items())
 
 
+SUPPRESSED: dict[str, object] = {"suppress_ids": [], "suppress_ids_begin": [1]}
+
+
 def whisper(folder: Path) -> Path:
     (folder / "model.bin").write_bytes(weights())
     for name in ("config.json", "tokenizer.json", "preprocessor_config.json"):
         (folder / name).write_text("{}")
+    (folder / "config.json").write_text(json.dumps(SUPPRESSED))
     (folder / "vocabulary.json").write_text("[]")
     return folder
 
@@ -54,9 +59,19 @@ def test_a_whole_folder_passes_and_tells_its_variables(tmp_path: Path) -> None:
 
 
 def test_a_configuration_may_tell_by_what_languages_are_detected(tmp_path: Path) -> None:
-    for ids, told in (("[7, 8]", True), ("[]", False), ("1", False)):
-        (whisper(tmp_path) / "config.json").write_text(f'{{"lang_ids": {ids}}}')
+    for found, told in (([7, 8], True), ([], False), (1, False)):
+        (whisper(tmp_path) / "config.json").write_text(json.dumps(SUPPRESSED | {"lang_ids": found}))
         assert inspect(tmp_path).tells_languages is told
+        (tmp_path / "config.json").write_text(json.dumps(SUPPRESSED | {"alignment_heads": found}))
+        assert inspect(tmp_path).tells_words is told
+
+
+@pytest.mark.parametrize("key", SUPPRESSED)
+@pytest.mark.parametrize("found", [None, 1, "text", ["text"], [1.5], [True]])
+def test_what_the_library_reads_blindly_must_be_there(tmp_path: Path, key: str, found: object) -> None:
+    (whisper(tmp_path) / "config.json").write_text(json.dumps(SUPPRESSED | {key: found}))
+    with pytest.raises(ProviderError, match=f"config.json has no list {key}"):
+        inspect(tmp_path)
 
 
 @pytest.mark.parametrize("unneeded", ["preprocessor_config.json", "vocabulary.json"])
