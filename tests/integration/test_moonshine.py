@@ -29,6 +29,7 @@ from providers.moonshine.provider import Moonshine
 from providers.tiny.moonshine import make_moonshine, make_moonshine_streaming
 from providers.tiny.moonshine_streaming import frontend
 from providers.tiny.tones import WORD_S, WORDS, tones
+from tests.support.server import eventually
 
 CLOSE_S = 0.05
 """How near the times of words must be."""
@@ -299,7 +300,7 @@ def test_one_thread_is_its_callers_own(model: Path, make: Make) -> None:
     before = threads()
     recognizer = make(model, threads=1)
     heard(recognizer, ["alpha"])
-    assert threads() <= before
+    eventually("no thread is left", lambda: threads() <= before)
 
 
 def test_the_whole_machine_is_pools_that_end_with_the_model(
@@ -310,7 +311,7 @@ def test_the_whole_machine_is_pools_that_end_with_the_model(
     recognizer = make(tiny, threads=2)
     assert heard(recognizer, ["alpha"])[0].text == "alpha"
     recognizer.close()
-    assert threads() <= before
+    eventually("no thread is left", lambda: threads() <= before)
 
 
 def test_nothing_is_left_of_a_model(model: Path, make: Make) -> None:
