@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from providers.asr.messages import SESSION_PATH
+from providers.asr.paths import SESSION_PATH
 from providers.base import JsonObject, Route, Translation
 from providers.capabilities import Operation
 from providers.errors import EngineError, UnsupportedRequest

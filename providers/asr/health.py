@@ -3,7 +3,7 @@
 import aiohttp
 
 from providers.asr.dialect import engine_error
-from providers.asr.messages import HEALTH_PATH
+from providers.asr.paths import HEALTH_PATH
 from providers.base import Endpoint, Health, HealthState
 
 PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)

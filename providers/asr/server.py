@@ -15,8 +15,9 @@ from aiohttp.typedefs import Handler, Middleware
 from providers.asr.connection import Connection
 from providers.asr.cutting import BlockCutter, Cutter
 from providers.asr.live import LiveSession
-from providers.asr.messages import HEALTH_PATH, LARGEST_MESSAGE, SESSION_PATH, Start, TurnDetection
+from providers.asr.messages import LARGEST_MESSAGE, Start, TurnDetection
 from providers.asr.options import AsrOptions
+from providers.asr.paths import HEALTH_PATH, SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer
 from providers.asr.session import FileSession, Listener, Session
 from providers.asr.utterances import UtteranceCutter

@@ -15,7 +15,6 @@ import pytest
 from providers.asr.health import probe
 from providers.asr.messages import (
     LARGEST_MESSAGE,
-    SESSION_PATH,
     Commit,
     Committed,
     Done,
@@ -29,6 +28,7 @@ from providers.asr.messages import (
     TurnDetection,
 )
 from providers.asr.options import AsrOptions
+from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer, Samples, Segment
 from providers.asr.server import SPARE_SESSIONS, AsrServer
 from providers.base import Endpoint, HealthState

@@ -16,7 +16,8 @@ import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
 
-from providers.asr.messages import EVENT, SESSION_PATH, Done, End, Heard, Start
+from providers.asr.messages import EVENT, Done, End, Heard, Start
+from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer, Segment
 from providers.base import Endpoint, HealthState, ModelFiles, NativeEngine, Placement
 from providers.devices import Device

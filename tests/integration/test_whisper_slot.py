@@ -10,7 +10,8 @@ import aiohttp
 import numpy as np
 import pytest
 
-from providers.asr.messages import EVENT, SESSION_PATH, Done, End, Heard, Start, TurnDetection
+from providers.asr.messages import EVENT, Done, End, Heard, Start, TurnDetection
+from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Samples, Segment
 from providers.base import Endpoint, Health, HealthState, ModelFiles
 from providers.tiny.tones import tones

@@ -13,7 +13,6 @@ from aiohttp import WSMsgType
 from providers.asr.messages import (
     EVENT,
     LARGEST_MESSAGE,
-    SESSION_PATH,
     Clear,
     Commit,
     Configure,
@@ -26,6 +25,7 @@ from providers.asr.messages import (
     Start,
 )
 from providers.asr.options import AsrOptions
+from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import Recognizer, Samples
 from providers.asr.server import AsrServer
 from providers.base import Endpoint, Placement

@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route as HttpRoute
 
 from providers.asr.dialect import Features, route
-from providers.asr.messages import LARGEST_MESSAGE, REQUEST, SESSION_PATH, End, Event, Start
+from providers.asr.messages import LARGEST_MESSAGE, REQUEST, End, Event, Start
+from providers.asr.paths import SESSION_PATH
 from providers.asr.server import AsrServer
 from providers.base import Endpoint, Route
 from providers.capabilities import Capability, Operation

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestServer
 
-from providers.asr.messages import REQUEST, SESSION_PATH, Clear, Commit, Configure, Event, Request, Start
+from providers.asr.messages import REQUEST, Clear, Commit, Configure, Event, Request, Start
+from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE
 from providers.base import Endpoint
 
