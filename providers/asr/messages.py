@@ -1,10 +1,10 @@
 """The seam between the ingress and an engine of speech recognition: messages on one WebSocket for each session.
 
-The engine listens on `paths.SESSION_PATH` and demands its token as a bearer token. The first message is `Start`; those
-of clients' wishes are text. Audio is in binary messages: signed 16-bit little-endian samples, mono, at
-`recognizer.SAMPLE_RATE`, any number of whole samples in each. A file ends with `End`, and the engine answers with `Heard`
-for each segment as it is found, then `Done`, and closes. A live session has no end but that of its socket; it answers with
-the other events. Backpressure is the socket's own: an engine reads no faster than it computes.
+The engine listens on `paths.SESSION_PATH` and demands its token as a bearer token. Requests are text, the first one is
+`Start`. Audio is in binary messages: signed 16-bit little-endian samples, mono, at `recognizer.SAMPLE_RATE`, any number
+of whole samples in each. A file ends with `End`; the engine answers with `Heard` for each segment as it is found, then
+`Done`, and closes. A live session has no end but that of its socket, and answers with the other events. Backpressure is
+the socket's own: an engine reads no faster than it computes.
 """
 
 from typing import Annotated, Literal

@@ -72,19 +72,22 @@ class FileSession:
 
 
 class _Languages:
-    """Which one is spoken for how long. A file may change its language; its answer has but one."""
+    """Which one is spoken for how long. What was heard first may have been mistaken; the answer has but one language."""
 
     def __init__(self, asked: str | None) -> None:
         self._asked = asked
         self._spoken_s: dict[str, float] = defaultdict(float)
+        self._detected_s: dict[str, float] = defaultdict(float)
         self._certain_s: dict[str, float] = defaultdict(float)
-        """Speech weighted by how probable its language is."""
+        """Speech whose language was detected, weighted by how probable it is."""
 
     def add(self, segment: Segment) -> None:
         if segment.language is not None:
             spoken_s = max(segment.end_s - segment.start_s, 0.001)
             self._spoken_s[segment.language] += spoken_s
-            self._certain_s[segment.language] += spoken_s * (segment.language_probability or 0.0)
+            if segment.language_probability is not None:
+                self._detected_s[segment.language] += spoken_s
+                self._certain_s[segment.language] += spoken_s * segment.language_probability
 
     @property
     def most_spoken(self) -> str | None:
@@ -93,4 +96,4 @@ class _Languages:
     @property
     def probability(self) -> float | None:
         language = self.most_spoken
-        return self._certain_s[language] / self._spoken_s[language] or None if language in self._spoken_s else None
+        return self._certain_s[language] / self._detected_s[language] if language in self._detected_s else None
