@@ -27,6 +27,7 @@ class IngressConfig(Frozen):
     allow_open: bool = Field(default=False, description="listen beyond loopback without API keys")
     max_body_mib: float = Field(default=64, gt=0, le=1024, description="of a JSON body, held in memory")
     max_upload_mib: float = Field(default=1024, gt=0, description="of an upload of audio, held on the disk")
+    max_audio_s: float = Field(default=6 * 3600, gt=0, description="of sound in one file")
     upload_timeout_s: float = Field(default=600, gt=0, description="a body that takes longer to come is refused")
     realtime_idle_s: float = Field(default=300, gt=0, description="a realtime session that is silent so long is ended")
     access_log: bool = True

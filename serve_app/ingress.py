@@ -97,9 +97,10 @@ class IngressDeployment:
         for paths, verb in ((POST_PATHS, "POST"), (GET_PATHS, "GET")):
             for path, operation in paths.items():
                 yield Route(path, Relay(operation, directory, pools, http, limit, patience, time_s), methods=[verb])
-        upload = UploadLimits(int(ingress.max_upload_mib * 2**20), time_s)
+        upload, sound_s = UploadLimits(int(ingress.max_upload_mib * 2**20), time_s), ingress.max_audio_s
         for path, operation in AUDIO_PATHS.items():
-            yield Route(path, Transcriptions(operation, directory, pools, http, upload, patience), methods=["POST"])
+            endpoint = Transcriptions(operation, directory, pools, http, upload, patience, sound_s)
+            yield Route(path, endpoint, methods=["POST"])
         live = Realtime(directory, pools, http, patience, Limits(idle_s=ingress.realtime_idle_s))
         yield WebSocketRoute(REALTIME_PATH, live)
 

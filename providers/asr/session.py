@@ -72,7 +72,7 @@ class FileSession:
 
 
 class _Languages:
-    """Which one is spoken for how long. What was heard first may have been mistaken; the answer has but one language."""
+    """Which one is spoken for how long. A first guess may be mistaken; the answer has but one language."""
 
     def __init__(self, asked: str | None) -> None:
         self._asked = asked

@@ -26,6 +26,7 @@ FORMATS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, opus, wav, webm, aac, aiff, amr
 """As people name them."""
 PIECE_SAMPLES = SAMPLE_RATE // 2
 SAMPLE_BYTES = 2
+LONGEST_S = 6 * 3600.0
 MOST_BAD = 500
 """Packets in a row; some are skipped, as players do."""
 
@@ -35,8 +36,8 @@ Pieces = Generator[bytes, None, None]
 class Audio:
     """An opened file that has sound. What it decodes to can be had more than once, one time after the other."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, file: IO[bytes], longest_s: float) -> None:
+        self._file, self._longest_s = file, longest_s
         self._decoder: Decoder | None = None
         self._first: bytes | None = None
 
@@ -47,12 +48,16 @@ class Audio:
         self._first = await self._decoder.next()
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Of about half a second, from the beginning. Raises `BadRequest` where the file breaks."""
+        """Of about half a second, from the beginning. Raises `BadRequest` where the file breaks, or is too long."""
         if self._first is None:
             await self.begin()
         assert self._decoder is not None
         piece, self._first = self._first, None
+        left = self._longest_s * SAMPLE_RATE * SAMPLE_BYTES
         while piece:
+            left -= len(piece)
+            if left < 0:
+                raise too_long(self._longest_s)
             yield piece
             piece = await self._decoder.next()
 
@@ -63,9 +68,9 @@ class Audio:
 
 
 @asynccontextmanager
-async def opened(file: IO[bytes]) -> AsyncIterator[Audio]:
+async def opened(file: IO[bytes], longest_s: float = LONGEST_S) -> AsyncIterator[Audio]:
     """Raises 400 `invalid_audio` for a file of which nothing can be heard."""
-    audio = Audio(file)
+    audio = Audio(file, longest_s)
     try:
         await audio.begin()
         yield audio
@@ -231,3 +236,9 @@ def _bytes(frame: "AudioFrame") -> bytes:
 def invalid_audio(why: str) -> BadRequest:
     message = f"The file cannot be used as audio: {why}. Formats that can be: {FORMATS}."
     return BadRequest(400, message, "invalid_audio", "file")
+
+
+def too_long(longest_s: float) -> BadRequest:
+    """Days of silence are a small file."""
+    message = f"The audio is longer than max_audio_s ({longest_s:g} s); send it in parts."
+    return BadRequest(400, message, "audio_too_long", "file")

@@ -14,7 +14,7 @@ from providers.base import Route
 from providers.capabilities import Operation
 from providers.errors import InvalidRequest, ProviderError, UnsupportedRequest
 from providers.spec import SlotSpec
-from serve_app.audio.decode import Audio, opened
+from serve_app.audio.decode import LONGEST_S, Audio, opened
 from serve_app.audio.fields import Fields
 from serve_app.audio.recognition import Engine
 from serve_app.audio.rendering import Text, Transcript, delta_event, done_event, rendered
@@ -53,8 +53,10 @@ class Transcriptions:
         http: aiohttp.ClientSession,
         limits: UploadLimits,
         patience: Patience,
+        longest_s: float = LONGEST_S,
     ) -> None:
-        self._operation, self._directory, self._http, self._limits = operation, directory, http, limits
+        self._operation, self._directory, self._http = operation, directory, http
+        self._limits, self._longest_s = limits, longest_s
         self._dispatch = Dispatch(pools, patience)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +66,7 @@ class Transcriptions:
             job = self._job(parsed(Fields(form.fields), self._operation), priority)
             scope["slot"] = job.slot.name
             # Before a lease is asked for: a file that is none wakes no slot.
-            async with opened(form.file) as audio:
+            async with opened(form.file, self._longest_s) as audio:
                 await self._answer(job, audio, Reply(send, anthropic=False))
 
     async def _answer(self, job: Job, audio: Audio, reply: Reply) -> None:

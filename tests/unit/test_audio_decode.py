@@ -123,6 +123,19 @@ async def test_pieces_are_of_half_a_second() -> None:
     assert [len(piece) // 2 for piece in pieces] == [PIECE_SAMPLES, PIECE_SAMPLES, round(0.2 * SAMPLE_RATE)]
 
 
+async def test_more_sound_than_is_allowed_is_refused_where_it_begins() -> None:
+    file = io.BytesIO(sound_file(tone(2.0, 48_000), 48_000))
+    async with opened(file, longest_s=2.0) as audio:
+        assert len([piece async for piece in audio.pieces()]) == 4
+    heard = 0
+    async with opened(file, longest_s=1.9) as audio:
+        with pytest.raises(BadRequest, match=r"longer than max_audio_s \(1\.9 s\)") as refused:
+            async for piece in audio.pieces():
+                heard += len(piece)
+    assert (refused.value.status, refused.value.code) == (400, "audio_too_long")
+    assert heard == 3 * PIECE_SAMPLES * 2
+
+
 async def test_a_file_can_be_had_again_from_its_beginning() -> None:
     async with opened(io.BytesIO(sound_file(tone(1.2, 48_000), 48_000, "mp3", "libmp3lame"))) as audio:
         broken_off = audio.pieces()
