@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.datastructures import Headers
 
-from serve_app.errors import BadRequest, EngineDied, RequestTimeout
+from serve_app.errors import BadRequest, EngineDied, RequestTimeout, ServingError
 from serve_app.leases import Lease, LeasePool
 from serve_app.patience import Patience, WaitingRequest
 from serve_app.reply import Reply
@@ -18,10 +18,19 @@ PRIORITIES = range(-100, 101)
 
 Attempt = Callable[[Lease], Awaitable[None]]
 """Answers the client from one engine. Raises `NotBegun` if nothing of an answer has come."""
+LeaseOne = Callable[[], Awaitable[Lease]]
 
 
 class NotBegun(Exception):
-    """The engine went away before it answered; another may."""
+    """The engine went away before it answered; another may. `verdict`: what the client is told if that does not either,
+    where it is not that its engine died."""
+
+    def __init__(self, reason: str, verdict: ServingError | None = None) -> None:
+        super().__init__(reason, verdict)
+        self.reason, self.verdict = reason, verdict
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 class Dispatch:
@@ -42,19 +51,28 @@ class Dispatch:
         except TimeoutError as error:
             raise RequestTimeout(waiting.slot.name, limit_s) from error
 
+    async def lease(self, waiting: WaitingRequest, reply: Reply) -> Lease:
+        """At once, or as `Patience` waits."""
+        pool = self._pools[waiting.slot.name]
+        return pool.take(waiting.light) or await self._patience.lease(waiting, pool, reply)
+
     async def _tried(self, waiting: WaitingRequest, reply: Reply, attempt: Attempt) -> None:
-        pool, light = self._pools[waiting.slot.name], waiting.light
-        for last_try in (False, True):
-            lease = pool.take(light) or await self._patience.lease(waiting, pool, reply)
-            try:
-                return await attempt(lease)
-            except NotBegun as error:
-                logger.info("slot %s: its engine did not answer: %s", waiting.slot.name, error)
-                pool.distrust(lease)
-                if last_try:
-                    raise EngineDied(waiting.slot.name, str(error)) from error
-            finally:
-                pool.put_back(lease, light)
+        await tried(self._pools[waiting.slot.name], waiting, lambda: self.lease(waiting, reply), attempt)
+
+
+async def tried(pool: LeasePool, waiting: WaitingRequest, lease_one: LeaseOne, attempt: Attempt) -> None:
+    """On one engine, and once more on a fresh one if that goes away before it answers."""
+    for last_try in (False, True):
+        lease = await lease_one()
+        try:
+            return await attempt(lease)
+        except NotBegun as error:
+            logger.info("slot %s: its engine did not answer: %s", waiting.slot.name, error)
+            pool.distrust(lease)
+            if last_try:
+                raise error.verdict or EngineDied(waiting.slot.name, error.reason) from error
+        finally:
+            pool.put_back(lease, waiting.light)
 
 
 def priority_of(headers: Headers) -> int | None:

@@ -48,6 +48,8 @@ class Lease:
     light: int = 0
     """Requests in flight that take no place in the engine."""
     revoked: bool = False
+    wanted_since: float | None = None
+    """On the monotonic clock: since when who uses it for long is to put it back as soon as that disturbs nobody."""
 
     @property
     def endpoint(self) -> Endpoint:
@@ -60,6 +62,15 @@ class Lease:
     @property
     def unused(self) -> bool:
         return self.in_flight + self.light == 0
+
+    def want_back(self) -> None:
+        if self.wanted_since is None:
+            self.wanted_since = time.monotonic()
+
+    def revoke(self) -> None:
+        """No further request gets it."""
+        self.revoked = True
+        self.want_back()
 
 
 class LeasePool:
@@ -124,7 +135,7 @@ class LeasePool:
 
     def distrust(self, lease: Lease) -> None:
         """Its engine did not answer: it is not used again, and the replica is told why another lease is asked for."""
-        lease.revoked = True
+        lease.revoke()
         self._suspect = lease.endpoint.token
 
     @property
@@ -138,10 +149,19 @@ class LeasePool:
         return Traffic(in_flight, len(self._line), self.answered, self.last_used, self._line.since, self._line.priority)
 
     def hold(self, held: bool) -> None:
-        """While held, requests wait for the slot's next turn: it is about to give way."""
+        """While held, requests wait for the slot's next turn: it is about to give way. Leases are wanted back."""
         self._held = held
+        for lease in self._leases:
+            if held:
+                lease.want_back()
+            elif not lease.revoked:
+                lease.wanted_since = None
         if not held:
             self._serve_the_line()
+
+    @property
+    def held(self) -> bool:
+        return self._held
 
     def refuse(self, refusal: Callable[[], ServingError | None]) -> None:
         """What requests are told as long as no engine answers; None: nothing, they wait."""
@@ -154,7 +174,7 @@ class LeasePool:
         """Stop using leases on replicas that Serve is stopping; give them back when their requests are done."""
         for lease in tuple(self._leases):
             if lease.granted.replica not in running:
-                lease.revoked = True
+                lease.revoke()
                 if lease.unused:
                     self._give_back(lease)
         self._serve_the_line()
@@ -241,7 +261,7 @@ class LeasePool:
             if not isinstance(ours, Exception):
                 raise
             logger.info("slot %s: a lease ended: %s", self._slot.name, ours)
-        lease.revoked = True
+        lease.revoke()
         if lease in self._leases:
             self._leases.remove(lease)
         self._serve_the_line()
@@ -264,7 +284,7 @@ class LeasePool:
     def _give_back(self, lease: Lease) -> None:
         if lease in self._leases:
             self._leases.remove(lease)
-        lease.revoked = True
+        lease.revoke()
         lease.call.cancel()
 
 

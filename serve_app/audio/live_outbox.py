@@ -22,15 +22,20 @@ class Outbox:
         self.audio_bytes = 0
 
     def put(self, one: bytes | Control) -> None:
-        """Takes even what is too much: whoever puts asks for `room` first."""
-        self._waiting.append(one)
-        if isinstance(one, bytes):
-            self.audio_bytes += len(one)
-        self._filled.set()
-        self._note_room()
+        """Takes even what is too much: whoever puts asks for `room` first. No audio of no length."""
+        for piece in _pieces(one):
+            self._waiting.append(piece)
+        self._grown(one)
 
-    async def get(self) -> bytes | Control:
-        await self._filled.wait()
+    def put_first(self, audio: bytes) -> None:
+        """Before all that waits."""
+        self._waiting.extendleft(reversed(_pieces(audio)))
+        self._grown(audio)
+
+    async def get(self, longest_s: float) -> bytes | Control | None:
+        """A message. None: so long there was none."""
+        if not await _happened(self._filled, longest_s):
+            return None
         one = self._waiting.popleft()
         if isinstance(one, bytes):
             self.audio_bytes -= len(one)
@@ -41,10 +46,7 @@ class Outbox:
 
     async def wait_room(self, longest_s: float) -> None:
         """Until it is no longer full, or so long."""
-        if not self._room.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(longest_s):
-                    await self._room.wait()
+        await _happened(self._room, longest_s)
 
     def clear(self) -> None:
         self._waiting.clear()
@@ -55,8 +57,29 @@ class Outbox:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    def _grown(self, by: bytes | Control) -> None:
+        if isinstance(by, bytes):
+            self.audio_bytes += len(by)
+        if self._waiting:
+            self._filled.set()
+        self._note_room()
+
     def _note_room(self) -> None:
         if self.audio_bytes < self._bound:
             self._room.set()
         else:
             self._room.clear()
+
+
+def _pieces(one: bytes | Control) -> list[bytes | Control]:
+    if not isinstance(one, bytes):
+        return [one]
+    return [one[at : at + PIECE_BYTES] for at in range(0, len(one), PIECE_BYTES)]
+
+
+async def _happened(event: asyncio.Event, longest_s: float) -> bool:
+    if not event.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await event.wait()
+    return event.is_set()

@@ -13,13 +13,13 @@ from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
 from providers.capabilities import Capability, Operation
-from providers.spec import SlotSpec
+from serve_app.audio.engine_socket import busy
 from serve_app.audio.live_engine import LiveEngine
 from serve_app.audio.realtime_session import Limits, Session
 from serve_app.audio.realtime_settings import Settings
 from serve_app.audio.realtime_socket import ClientSocket, error_event
 from serve_app.directory import SlotDirectory
-from serve_app.dispatch import priority_of
+from serve_app.dispatch import Dispatch, priority_of
 from serve_app.errors import BadRequest, answer_for
 from serve_app.http_io import ClientGone
 from serve_app.leases import Lease, LeasePool
@@ -46,7 +46,7 @@ class Realtime:
         limits: Limits = Limits(),  # noqa: B008
     ) -> None:
         self._directory, self._pools, self._http = directory, pools, http
-        self._patience, self._limits = patience, limits
+        self._dispatch, self._limits = Dispatch(pools, patience), limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         priority = priority_of(Headers(scope=scope))
@@ -81,21 +81,18 @@ class Realtime:
         if route.translate is not None:
             keywords: list[JsonValue] = list(settings.keywords)
             route.translate({"language": settings.language, "word_times": False, "keywords": keywords}, slot)
-        pool = self._pools[slot.name]
-        return LiveEngine(slot, route, pool, lambda: self._lease(slot, pool, priority), self._http)
-
-    async def _lease(self, slot: SlotSpec, pool: LeasePool, priority: int | None) -> Lease:
-        """A session takes a place in the engine for as long as it lives: others do not wait for that to end."""
-        if (lease := pool.take()) is not None:
-            return lease
         waiting = WaitingRequest(slot, priority, light=False, streams=False, shows_progress=False)
-        longest_s = TURN_S if pool.resident else slot.load_wait_s + TURN_S
+        return LiveEngine(waiting, route.path, self._pools[slot.name], lambda: self._lease(waiting), self._http)
+
+    async def _lease(self, waiting: WaitingRequest) -> Lease:
+        """A session takes a place in the engine for as long as it lives: others do not wait for that to end."""
+        slot, pool = waiting.slot, self._pools[waiting.slot.name]
+        there = pool.resident and not pool.held
         try:
-            async with asyncio.timeout(longest_s):
-                return await self._patience.lease(waiting, pool, Reply(_say_nothing, anthropic=False))
+            async with asyncio.timeout(TURN_S if there else slot.load_wait_s + TURN_S):
+                return await self._dispatch.lease(waiting, Reply(_say_nothing, anthropic=False))
         except TimeoutError:
-            message = f"Slot '{slot.name}' is busy: it hears {slot.parallel_requests} at once (parallel_requests)."
-            raise BadRequest(429, message, "slot_busy", "model") from None
+            raise busy(slot.name, f"it hears {slot.parallel_requests} at once (parallel_requests)") from None
 
 
 async def _say_nothing(message: Message) -> None:

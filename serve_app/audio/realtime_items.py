@@ -25,6 +25,8 @@ class Item:
 
     id: str = field(default_factory=lambda: new_id("item"))
     text: GrowingText = field(default_factory=GrowingText)
+    begun: bool = False
+    """Whether the client knows that its speech has started."""
     committed: bool = False
     seconds: float = 0.0
 
@@ -47,15 +49,18 @@ class Items:
         return any(item.committed for item in self._under_way.values())
 
     def begin_session(self, offset_s: float) -> None:
-        """A new engine counts utterances from 0, and time from where the client's audio is at `offset_s`."""
-        self._under_way.clear()
+        """A new engine counts utterances from 0, and time from where the client's audio is at `offset_s`. What is not
+        committed it hears again from its beginning."""
+        self._under_way = dict(enumerate(item for item in self._under_way.values() if not item.committed))
         self._offset_s = offset_s
 
     def heard(self, event: messages.Event) -> list[JsonObject]:
         """Server events, but for their ids."""
         match event:
             case messages.SpeechStarted():
-                return [self._speech("started", "audio_start_ms", event.utterance, event.at_s)]
+                item = self._item(event.utterance)
+                begun, item.begun = item.begun, True
+                return [] if begun else [self._speech("started", "audio_start_ms", event.utterance, event.at_s)]
             case messages.SpeechStopped():
                 return [self._speech("stopped", "audio_end_ms", event.utterance, event.at_s)]
             case messages.Committed():

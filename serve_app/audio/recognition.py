@@ -7,16 +7,14 @@ from contextlib import aclosing
 import aiohttp
 from pydantic import ValidationError
 
-from providers.asr.messages import EVENT, LARGEST_MESSAGE, Done, End, Failed, Heard, Start
+from providers.asr.messages import EVENT, Done, End, Failed, Heard, Start
 from providers.base import Endpoint
 from providers.errors import EngineError
 from serve_app.audio.decode import Audio
+from serve_app.audio.engine_socket import opened
 from serve_app.dispatch import NotBegun
 from serve_app.errors import EngineDied, ServingError, type_of
 
-OPENING_S = 10.0
-"""For an engine that has said it is ready to open a session."""
-CLOSING = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
 STOPPING = 503
 """What an engine says that is being stopped."""
 
@@ -33,7 +31,7 @@ class Engine:
         Raises `NotBegun` if the engine goes away before the first one, `EngineDied` after that, the engine's own error,
         and `BadRequest` if the file breaks in the middle.
         """
-        socket = await self._open()
+        socket = await opened(self._http, self._slot, self._endpoint, self._path)
         faults: list[Exception] = []
         speaking = asyncio.create_task(_speak(socket, start, audio, faults))
         begun = False
@@ -49,19 +47,6 @@ class Engine:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
             await socket.close()
-
-    async def _open(self) -> aiohttp.ClientWebSocketResponse:
-        headers = {"Authorization": f"Bearer {self._endpoint.token}"}
-        url = self._endpoint.url + self._path
-        try:
-            async with asyncio.timeout(OPENING_S):
-                return await self._http.ws_connect(
-                    url, headers=headers, compress=0, max_msg_size=LARGEST_MESSAGE, timeout=CLOSING
-                )
-        except aiohttp.WSServerHandshakeError as error:
-            raise NotBegun(f"it answered {error.status} instead of opening a session") from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotBegun(f"{type(error).__name__}: {error}") from error
 
     def _understood(self, message: aiohttp.WSMessage, begun: bool) -> Heard | Done:
         if message.type is aiohttp.WSMsgType.ERROR:

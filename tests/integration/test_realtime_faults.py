@@ -17,7 +17,7 @@ from serve_app.audio.realtime_session import Limits
 from serve_app.errors import LoadFailed
 from serve_app.security import Keys
 from tests.support.realtime_bench import KEY, RealtimeBench, SlotBench, asr_slot, realtime_bench
-from tests.support.realtime_engine import PATIENCE_S, ScriptedEngine, until
+from tests.support.realtime_engine import PATIENCE_S, TOKEN, ScriptedEngine, until
 from tests.support.server import free_port
 
 SECOND = bytes(48_000)
@@ -317,12 +317,34 @@ async def test_an_engine_that_cannot_be_reached_is_replaced_unnoticed() -> None:
         await (await engine.session()).has(1.0)
 
 
-async def test_an_engine_that_refuses_is_told(engine: ScriptedEngine) -> None:
-    engine.refusing = 503
-    async with realtime_bench(SlotBench(asr_slot(), [engine])) as bench, bench.client() as client:
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "engine_died", "server_error"),
+        (503, "slot_busy", "rate_limit_error"),
+        (500, "engine_died", "server_error"),
+    ],
+)
+async def test_an_engine_that_refuses_is_told_once_another_has_refused_too(status: int, code: str, kind: str) -> None:
+    first, second = ScriptedEngine(), ScriptedEngine()
+    first.refusing = second.refusing = status
+    slot = SlotBench(asr_slot(), [first, second])
+    async with realtime_bench(slot) as bench, bench.client() as client:
         await client.say(SECOND)
         error = await client.error()
-        assert (error.type, error.message) == ("server_error", "The engine answered 503.")
+        assert (error.code, error.type) == (code, kind)
+        assert slot.suspects == ["", TOKEN]
+        second.refusing = None
+        await client.say(SECOND)
+        await (await second.session()).has(1.0)
+
+
+async def test_an_engine_that_refuses_is_replaced_unnoticed() -> None:
+    first, second = ScriptedEngine(), ScriptedEngine()
+    first.refusing = 503
+    async with realtime_bench(SlotBench(asr_slot(), [first, second])) as bench, bench.client() as client:
+        await client.say(SECOND)
+        await (await second.session()).has(1.0)
 
 
 @pytest.mark.parametrize(

@@ -539,6 +539,47 @@ async def test_running_replicas_keep_their_leases_however_long_nobody_asks() -> 
     assert slot.calls[0].cancelled
 
 
+async def test_who_uses_a_lease_for_long_learns_that_it_is_wanted_back(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    lease = await slot.loaded(stack)
+    assert lease.wanted_since is None and not slot.pool.held
+    slot.pool.hold(True)
+    since = lease.wanted_since
+    assert since is not None and slot.pool.held
+    slot.pool.hold(True)
+    assert lease.wanted_since == since, "it counts from the first time"
+    slot.pool.hold(False)
+    assert lease.wanted_since is None
+    slot.pool.replicas_changed(frozenset({"r2"}))
+    assert lease.wanted_since is not None
+    slot.pool.hold(True)
+    slot.pool.hold(False)
+    assert lease.wanted_since is not None, "its replica is being stopped whether or not requests are held"
+
+
+@pytest.mark.parametrize("how", ["lost", "distrusted", "closed"])
+async def test_a_lease_of_no_more_use_is_wanted_back(stack: AsyncExitStack, how: str) -> None:
+    slot = Slot()
+    lease = await slot.loaded(stack)
+    if how == "lost":
+        slot.calls[0].fail(EngineDied("chat", "it fell"))
+    elif how == "distrusted":
+        slot.pool.distrust(lease)
+    else:
+        await slot.pool.close()
+    await until(lambda: lease.wanted_since is not None)
+
+
+async def test_a_lease_that_is_put_back_while_held_comes_again_with_the_next_turn() -> None:
+    slot = Slot()
+    lease = await slot.full_by_hand()
+    slot.pool.hold(True)
+    slot.pool.put_back(lease)
+    assert (slot.in_flight, slot.pool.take()) == (0, None)
+    slot.pool.hold(False)
+    assert slot.pool.take() is lease and lease.wanted_since is None
+
+
 async def test_closing_gives_everything_back_and_tells_who_waits() -> None:
     slot = Slot(max_replicas=2)
     async with AsyncExitStack() as early:
