@@ -13,6 +13,7 @@ from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.errors import EngineError
 from providers.spec import SlotSpec
+from providers.voices import Voice
 
 JsonObject = dict[str, JsonValue]
 Slot = TypeVar("Slot", bound=SlotSpec)
@@ -167,6 +168,11 @@ class Provider(ABC, Generic[Slot]):
         """How much of the model is loaded, 0..1, by what the engine wrote of late, an unfinished last line included;
         None if that does not tell. Pure."""
         return None
+
+    def voices(self, slot: Slot, model: ModelFiles | None) -> tuple[Voice, ...]:
+        """Those that the slot speaks with, by its configuration and its model's files, if these are here. Never raises,
+        and loads no model. Empty: it does not speak, or only with voices that clients bring."""
+        return ()
 
     def native(self, slot: Slot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
         """The engine as a part of the slot's actor; None: it is the child process that `start_cmd` says. Cheap: imports

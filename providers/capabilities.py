@@ -36,6 +36,7 @@ class Operation(StrEnum):
     TRANSCRIPTION = "transcription"
     TRANSLATION = "translation"
     REALTIME = "realtime"
+    SPEECH = "speech"
 
 
 NEEDED_CAPABILITY: MappingProxyType[Operation, Capability | None] = MappingProxyType(
@@ -58,6 +59,7 @@ NEEDED_CAPABILITY: MappingProxyType[Operation, Capability | None] = MappingProxy
         Operation.TRANSCRIPTION: Capability.TRANSCRIPTION,
         Operation.TRANSLATION: Capability.TRANSLATION,
         Operation.REALTIME: Capability.TRANSCRIPTION,
+        Operation.SPEECH: Capability.SPEECH,
     }
 )
 """None: any slot whose provider offers the operation may answer."""

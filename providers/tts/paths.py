@@ -1,0 +1,3 @@
+"""Where an engine that speaks answers, beside its health."""
+
+SPEECH_PATH = "/speech"
