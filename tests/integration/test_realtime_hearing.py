@@ -1,21 +1,22 @@
 """Realtime sessions on a real engine that detects speech and recognizes words: what is said is what is read."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from providers.asr.health import probe
 from providers.asr.server import AsrServer
 from providers.base import Endpoint, HealthState
+from providers.native.health import probe
 from providers.tiny.tones import tones
 from serve_app.audio.pcm import ALAW, ULAW
 from tests.support import asr_bench
 from tests.support.asr_ear import Ear
 from tests.support.realtime_bench import Client, RealtimeBench, SlotBench, asr_slot, realtime_bench
-from tests.support.realtime_engine import PATIENCE_S
+from tests.support.realtime_engine import PATIENCE_S, until
 from tests.support.server import free_port
 
 COMPLETED = "conversation.item.input_audio_transcription.completed"
@@ -221,3 +222,57 @@ async def test_an_engine_that_is_unloaded_says_so_and_another_goes_on() -> None:
         assert (error.type, error.message) == ("server_error", "The model is being unloaded.")
         await say(client, spoken("bravo"))
         assert await asyncio.wait_for(texts(client, 1), PATIENCE_S) == ["bravo"]
+
+
+# Slots that give way to others.
+
+
+@pytest.mark.parametrize("mode", ["detected", "committed"])
+async def test_no_word_is_lost_when_the_slot_gives_way_between_utterances(mode: str) -> None:
+    """Each time on a fresh engine, and the next word comes as soon as the lease is back."""
+    words = ("alpha", "bravo", "golf", "hotel")
+    slot = SlotBench(asr_slot(), [EarEngine() for _ in words])
+    async with realtime_bench(slot) as bench, bench.client() as client:
+        if mode == "committed":
+            await client.set(turn_detection=None)
+        previous = None
+        for number, word in enumerate(words):
+            await say(client, spoken(word, before_s=0.05))
+            if mode == "committed":
+                await client.connection.input_audio_buffer.commit()
+            events = await client.until(COMPLETED)
+            assert events[-1].transcript == word
+            committed = next(event for event in events if event.type == "input_audio_buffer.committed")
+            assert committed.previous_item_id == previous
+            previous = committed.item_id
+            slot.pool.hold(True)
+            await until(lambda: slot.in_use == 0)
+            slot.pool.replicas_changed(frozenset())
+            slot.pool.hold(False)
+            assert slot.opened == number + 1
+
+
+async def test_no_word_is_lost_or_heard_twice_when_it_gives_way_at_any_moment() -> None:
+    words = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
+    slot = SlotBench(asr_slot(), [EarEngine(Ear(piecemeal=True), sessions=8)])
+    turns: list[int] = []
+    async with realtime_bench(slot) as bench, bench.client() as client:
+        giving_way = asyncio.create_task(give_way_at_times(slot, turns))
+        try:
+            said = asyncio.create_task(paced(client, b"".join(spoken(word) for word in words)))
+            assert await texts(client, len(words)) == list(words)
+            await said
+        finally:
+            giving_way.cancel()
+            await asyncio.gather(giving_way, return_exceptions=True)
+            slot.pool.hold(False)
+    assert len(set(turns)) > 4, "how many sessions the slot has answered, each time it gave way"
+
+
+async def give_way_at_times(slot: SlotBench, turns: list[int]) -> None:
+    for pause_s in itertools.cycle((0.03, 0.11, 0.19)):
+        slot.pool.hold(True)
+        await until(lambda: not slot.pool.traffic.in_flight)
+        turns.append(slot.pool.traffic.answered)
+        slot.pool.hold(False)
+        await asyncio.sleep(pause_s)

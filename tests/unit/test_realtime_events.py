@@ -88,6 +88,30 @@ def test_an_utterance_without_words_is_completed_without_any() -> None:
     assert completed["transcript"] == ""
 
 
+@pytest.mark.parametrize(
+    ("language", "whole"), [("ja", "一つ。二つ。"), ("en", "一つ。 二つ。"), (None, "一つ。 二つ。")]
+)
+def test_segments_are_joined_as_their_language_does(language: str | None, whole: str) -> None:
+    items = Items()
+    items.heard(Committed(utterance=0, start_s=0, end_s=1))
+    found = tuple(Segment(text, 0, 1, language=language) for text in ("一つ。", "二つ。"))
+    delta, completed = items.heard(Final(utterance=0, segments=found))
+    assert (delta["delta"], completed["transcript"]) == (whole, whole)
+
+
+def test_an_utterance_that_another_engine_hears_anew_is_one_item() -> None:
+    items = Items()
+    items.heard(SpeechStarted(utterance=4, at_s=1))
+    items.heard(Partial(utterance=4, text="one two"))
+    [before] = items.heard(Partial(utterance=4, text="one two"))
+    items.begin_session(1.0)
+    assert items.heard(SpeechStarted(utterance=0, at_s=0)) == []
+    committed = items.heard(Committed(utterance=0, start_s=0, end_s=2))[0]
+    after, _ = items.heard(Final(utterance=0, segments=segments("one two three")))
+    assert (before["delta"], after["delta"]) == ("one two", " three")
+    assert before["item_id"] == committed["item_id"] == after["item_id"]
+
+
 def test_a_clear_forgets_what_is_not_committed() -> None:
     items = Items()
     items.heard(Committed(utterance=0, start_s=0, end_s=1))
