@@ -2,14 +2,15 @@
 
 Their answers are known: the chat model says "Hello from the tiny model!!", calls `get_weather` with the city
 "Paris" when it is given tools; the loop model never stops; others embed, rerank and see, with random weights.
-Both Moonshines transcribe the words of `providers.tiny.tones`, of which `tones.wav` has some, and the Whisper hears
-"hello world" in everything.
+Both Moonshines transcribe the words of `providers.tiny.tones`, of which `tones.wav` has some, the Whisper hears
+"hello world" in everything, and the Kokoro speaks with a tone for each phoneme.
 """
 
 from pathlib import Path
 
 from providers.tiny.bert import make_embedder, make_reranker
 from providers.tiny.chat import LOOPING, TALKING, make_chat_model
+from providers.tiny.kokoro import make_kokoro
 from providers.tiny.moonshine import ToolsMissing, make_moonshine, make_moonshine_onnx, require_tools
 from providers.tiny.sample import make_sample
 from providers.tiny.vision import make_projector
@@ -18,7 +19,7 @@ from providers.tiny.whisper import make_whisper
 __all__ = ["ToolsMissing", "make_demo_models"]
 
 _FILES = ("tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf", "tones.wav")
-_FOLDERS = ("tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper")
+_FOLDERS = ("tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper", "tiny-kokoro")
 
 
 def make_demo_models(folder: Path) -> dict[str, Path]:
@@ -39,4 +40,5 @@ def make_demo_models(folder: Path) -> dict[str, Path]:
     make_moonshine(paths["tiny-moonshine"])
     make_moonshine_onnx(paths["tiny-moonshine-onnx"])
     make_whisper(paths["tiny-whisper"])
+    make_kokoro(paths["tiny-kokoro"])
     return paths

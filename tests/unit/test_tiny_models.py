@@ -13,7 +13,7 @@ from providers.tiny.files import gguf_file
 from providers.tiny.vocabulary import byte_token, sentence_pieces
 
 NAMES = {"tiny-chat.gguf", "tiny-loop.gguf", "tiny-embed.gguf", "tiny-rerank.gguf", "tiny-mmproj.gguf", "tones.wav"}
-FOLDERS = {"tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper"}
+FOLDERS = {"tiny-moonshine", "tiny-moonshine-onnx", "tiny-whisper", "tiny-kokoro"}
 
 
 @pytest.fixture(scope="module")
