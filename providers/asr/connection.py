@@ -15,8 +15,8 @@ from providers.asr.inbox import SAMPLE_BYTES, Inbox, Item
 from providers.asr.messages import REQUEST, Event, Failed, Start
 from providers.asr.recognizer import Samples
 from providers.asr.session import Listener, Session
-from providers.asr.workers import Workers
 from providers.errors import InvalidRequest
+from providers.native.workers import Workers
 
 WATCH_S = 0.5
 LONGEST_COMPLAINT = 200

@@ -1,13 +1,13 @@
 """What a slot of speech recognition can do, as its provider declares it, and the refusal of what it cannot. Pure."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from providers.asr.paths import SESSION_PATH
 from providers.base import JsonObject, Route, Translation
 from providers.capabilities import Operation
-from providers.errors import EngineError, UnsupportedRequest
+from providers.errors import UnsupportedRequest
+from providers.native.errors import engine_error
 from providers.spec import SlotSpec
 
 OPERATIONS = frozenset({Operation.TRANSCRIPTION, Operation.TRANSLATION, Operation.REALTIME})
@@ -50,15 +50,3 @@ def refuse_unsupported(request: JsonObject, features: Features, slot: str) -> No
         raise UnsupportedRequest(message, "timestamp_granularities[]", "unsupported_timestamps")
     if request.get("keywords") and not features.keywords:
         raise UnsupportedRequest(f"Slot '{slot}' takes no keywords.", "keywords", "unsupported_keywords")
-
-
-def engine_error(status: int, body: bytes) -> EngineError:
-    """An engine of ours says what is wrong as plain text, or as `{"error": ...}` behind a stranger's proxy."""
-    message = f"The engine answered {status}."
-    try:
-        parsed = json.loads(body)
-        found = parsed["error"]["message"] if isinstance(parsed["error"], dict) else parsed["error"]
-        message = found if isinstance(found, str) and found else message
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass
-    return EngineError(status, message, "invalid_request_error" if status < 500 else "server_error")

@@ -4,7 +4,6 @@ from functools import partial
 from typing import ClassVar
 
 from providers.asr.dialect import Features, route
-from providers.asr.health import probe
 from providers.base import (
     Command,
     Endpoint,
@@ -22,6 +21,7 @@ from providers.moonshine.memory import memory_needs
 from providers.moonshine.names import ROLES
 from providers.moonshine.options import MoonshineSlot
 from providers.native.command import native_command, native_environment
+from providers.native.health import probe
 from providers.spec import SlotSpec
 
 

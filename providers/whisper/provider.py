@@ -3,7 +3,6 @@
 from functools import partial
 
 from providers.asr.dialect import Features, route
-from providers.asr.health import probe
 from providers.base import (
     Command,
     Endpoint,
@@ -18,6 +17,7 @@ from providers.base import (
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.native.command import native_command, native_environment
+from providers.native.health import probe
 from providers.spec import SlotSpec
 from providers.whisper.languages import ENGLISH, LANGUAGES, named_english
 from providers.whisper.memory import memory_needs

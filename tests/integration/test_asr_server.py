@@ -12,7 +12,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from providers.asr.health import probe
+from providers.asr.connection import Connection
 from providers.asr.messages import (
     LARGEST_MESSAGE,
     Commit,
@@ -33,6 +33,7 @@ from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer, Samples, Se
 from providers.asr.server import SPARE_SESSIONS, AsrServer
 from providers.base import Endpoint, HealthState
 from providers.errors import ProviderError
+from providers.native.health import probe
 from providers.tiny.tones import WORDS, tones
 from tests.support.asr_bench import LEVEL, TOKEN, Bench, bench, pcm, placement, until
 from tests.support.asr_ear import Ear
@@ -168,7 +169,7 @@ async def test_too_many_sessions_are_refused(ear: Ear) -> None:
                 async with served.call(LIVE):
                     pass
             assert refused.value.status == 503
-        await until(lambda: not served.server._connections)
+        await until(lambda: not served.server.visits)
         assert (await served.transcribe(tones(["alpha"], before_s=1))).text == "alpha"
 
 
@@ -199,7 +200,8 @@ async def test_a_sender_is_held_back_while_it_computes(served: Bench, ear: Ear) 
 
         sending = asyncio.create_task(send())
         await until(ear.at_work.is_set)
-        (connection,) = served.server._connections
+        (connection,) = served.server.visits
+        assert isinstance(connection, Connection)
         await until(lambda: not connection._inbox.is_empty)
         before = -1
         while before != sent:
@@ -226,10 +228,11 @@ async def test_nothing_more_is_computed_for_a_client_that_left(served: Bench, ea
         assert connection is not None and connection.transport is not None
         connection.transport.abort()
         await asyncio.gather(sending, return_exceptions=True)
-    for one in tuple(served.server._connections):
+    for one in tuple(served.server.visits):
+        assert isinstance(one, Connection)
         await until(one.gone)
     ear.gate.set()
-    await until(lambda: not served.server._connections)
+    await until(lambda: not served.server.visits)
     assert len(ear.pieces) == before + 1 and not ear.iterators_open
 
 
@@ -402,8 +405,8 @@ async def test_stop_waits_for_what_is_being_computed(served: Bench, ear: Ear) ->
 async def test_stop_does_not_wait_for_ever(
     ear: Ear, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("providers.asr.server.STOP_TIMEOUT_S", 0.2)
-    monkeypatch.setattr("providers.asr.server.CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("providers.native.server.STOP_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("providers.native.server.CLOSE_TIMEOUT_S", 0.2)
     async with bench(lambda: ear) as served, served.call(LIVE) as caller:
         ear.gate.clear()
         await caller.speak(tones(["alpha"], before_s=1, after_s=1))
@@ -456,8 +459,9 @@ async def test_stop_is_not_held_up_by_a_client_that_does_not_read(ear: Ear) -> N
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n\r\n"
         )
         writer.write((head + upgrade).encode() + frame(1, LIVE.model_dump_json().encode()))
-        await until(lambda: bool(served.server._connections))
-        (connection,) = served.server._connections
+        await until(lambda: bool(served.server.visits))
+        (connection,) = served.server.visits
+        assert isinstance(connection, Connection)
         transport = connection._transport
         assert transport is not None
         transport.set_write_buffer_limits(high=0)

@@ -1,11 +1,11 @@
-"""How the engine of a slot of speech recognition is asked about its load: each such provider's `health`."""
+"""How a native engine is asked about its load: each such provider's `health`."""
 
 import aiohttp
 
-from providers.asr.dialect import engine_error
-from providers.asr.paths import HEALTH_PATH
 from providers.base import Endpoint, Health, HealthState
+from providers.native.errors import engine_error
 
+HEALTH_PATH = "/health"
 PROBE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 
 

@@ -1,4 +1,4 @@
-"""The threads that compute for all sessions of a server."""
+"""The threads that compute for all clients of a server."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,8 +12,8 @@ T = TypeVar("T")
 class Workers:
     """Jobs are begun in the order of their coming. One that has begun cannot be stopped, only waited for."""
 
-    def __init__(self, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="asr")
+    def __init__(self, threads: int, name: str) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._jobs: set[asyncio.Future[object]] = set()
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
