@@ -11,7 +11,6 @@ import pytest
 from providers.asr.server import AsrServer
 from providers.base import Endpoint, HealthState
 from providers.native.health import probe
-from providers.native.health import probe
 from providers.tiny.tones import tones
 from serve_app.audio.pcm import ALAW, ULAW
 from tests.support import asr_bench
