@@ -1,4 +1,4 @@
-"""A file of sound in whatever container, as what engines hear: mono, signed 16 bits, little endian, `SAMPLE_RATE`.
+"""A file of sound in whatever container, as engines take it: mono, signed 16 bits, little endian, at one rate.
 
 The files are strangers': only a few containers are opened at all, none of them may lead to another file or address, and
 of codecs only those of sound run. https://ffmpeg.org/ffmpeg-formats.html
@@ -24,7 +24,8 @@ DEMUXERS = "aac,aiff,amr,flac,matroska,mov,mp3,mpeg,ogg,wav"
 """As FFmpeg names them."""
 FORMATS = "flac, mp3, mp4, mpeg, mpga, m4a, ogg, opus, wav, webm, aac, aiff, amr, 3gp, mov, mkv"
 """As people name them."""
-PIECE_SAMPLES = SAMPLE_RATE // 2
+PIECES_A_SECOND = 2
+PIECE_SAMPLES = SAMPLE_RATE // PIECES_A_SECOND
 SAMPLE_BYTES = 2
 LONGEST_S = 6 * 3600.0
 MOST_BAD = 500
@@ -36,15 +37,15 @@ Pieces = Generator[bytes, None, None]
 class Audio:
     """An opened file that has sound. What it decodes to can be had more than once, one time after the other."""
 
-    def __init__(self, file: IO[bytes], longest_s: float) -> None:
-        self._file, self._longest_s = file, longest_s
+    def __init__(self, file: IO[bytes], longest_s: float, rate: int) -> None:
+        self._file, self._longest_s, self._rate = file, longest_s, rate
         self._decoder: Decoder | None = None
         self._first: bytes | None = None
 
     async def begin(self) -> None:
         """Decodes the first piece, so that a file without one is known. Raises `BadRequest`."""
         self.close()
-        self._decoder = Decoder(self._file)
+        self._decoder = Decoder(self._file, self._rate)
         self._first = await self._decoder.next()
 
     async def pieces(self) -> AsyncGenerator[bytes]:
@@ -53,7 +54,7 @@ class Audio:
             await self.begin()
         assert self._decoder is not None
         piece, self._first = self._first, None
-        left = self._longest_s * SAMPLE_RATE * SAMPLE_BYTES
+        left = self._longest_s * self._rate * SAMPLE_BYTES
         while piece:
             left -= len(piece)
             if left < 0:
@@ -68,9 +69,10 @@ class Audio:
 
 
 @asynccontextmanager
-async def opened(file: IO[bytes], longest_s: float = LONGEST_S) -> AsyncIterator[Audio]:
-    """Raises 400 `invalid_audio` for a file of which nothing can be heard."""
-    audio = Audio(file, longest_s)
+async def opened(file: IO[bytes], longest_s: float = LONGEST_S, rate: int = SAMPLE_RATE) -> AsyncIterator[Audio]:
+    """`rate` in Hz: what engines that hear take, unless another is asked for. Raises 400 `invalid_audio` for a file of
+    which nothing can be heard."""
+    audio = Audio(file, longest_s, rate)
     try:
         await audio.begin()
         yield audio
@@ -81,9 +83,9 @@ async def opened(file: IO[bytes], longest_s: float = LONGEST_S) -> AsyncIterator
 class Decoder:
     """One pass through a file, in threads, by one of them at a time."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], rate: int) -> None:
         self._source = Source(file)
-        self._pieces = decoded(self._source)
+        self._pieces = decoded(self._source, rate)
         self._turn = threading.Lock()
 
     async def next(self) -> bytes:
@@ -127,12 +129,12 @@ class Source:
         return self._file.read(HEAD_BYTES)
 
 
-def decoded(source: Source) -> Pieces:
-    """Pieces of `PIECE_SAMPLES`, the last one shorter. Raises `BadRequest`: at once if nothing can be heard, or later
+def decoded(source: Source, rate: int) -> Pieces:
+    """Pieces of half a second, the last one shorter. Raises `BadRequest`: at once if nothing can be heard, or later
     where the file breaks. Frees everything when it is closed."""
     with _container(source) as container:
         heard = False
-        for piece in _resampled(_frames(container, _sound(container))):
+        for piece in _resampled(_frames(container, _sound(container)), rate):
             heard = True
             yield piece
     if not heard:
@@ -209,23 +211,23 @@ def _frames(container: "InputContainer", stream: "AudioStream") -> "Generator[Au
     raise invalid_audio("its sound is broken")
 
 
-def _resampled(frames: "Generator[AudioFrame, None, None]") -> Pieces:
+def _resampled(frames: "Generator[AudioFrame, None, None]", rate: int) -> Pieces:
     """A file may change its rate or its channels in the middle: what comes then is resampled anew."""
-    resampler, shape = _resampler(), None
+    resampler, shape = _resampler(rate), None
     for frame in frames:
         new_shape = (frame.format.name, frame.layout.name, frame.sample_rate)
         if shape not in (None, new_shape):
             yield from map(_bytes, resampler.resample(None))
-            resampler = _resampler()
+            resampler = _resampler(rate)
         shape = new_shape
         yield from map(_bytes, resampler.resample(frame))
     yield from map(_bytes, resampler.resample(None))
 
 
-def _resampler() -> "AudioResampler":
+def _resampler(rate: int) -> "AudioResampler":
     import av
 
-    return av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE, frame_size=PIECE_SAMPLES)
+    return av.AudioResampler(format="s16", layout="mono", rate=rate, frame_size=rate // PIECES_A_SECOND)
 
 
 def _bytes(frame: "AudioFrame") -> bytes:

@@ -1,22 +1,28 @@
 """A form with one file, read piece by piece. https://www.rfc-editor.org/rfc/rfc7578"""
 
+from collections.abc import Sequence
+
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from serve_app.errors import BadRequest
 
-FILE_FIELD = "file"
+FILE_FIELDS = ("file",)
 MOST_FIELDS = 256
 LARGEST_FIELD = 2**16
 """Bytes; both bound the memory that a form takes beside its file."""
 
 
 class FormReader:
-    """Parts in any order. Raises `BadRequest` for what is no such form as soon as that shows."""
+    """Parts in any order. Raises `BadRequest` for what is no such form as soon as that shows.
 
-    def __init__(self, boundary: bytes) -> None:
+    `file_fields`: what the file's field may be called; `file_field` is what it was, once it has come.
+    """
+
+    def __init__(self, boundary: bytes, file_fields: Sequence[str] = FILE_FIELDS) -> None:
+        self._file_fields = file_fields
         self.fields: list[tuple[str, str]] = []
-        self.has_file = False
+        self.file_field: str | None = None
         self._file_data: list[bytes] = []
         self._disposition: bytes = b""
         self._header: bytes = b""
@@ -41,8 +47,9 @@ class FormReader:
         """Raises 400 if the form is not complete."""
         if not self._ended:
             raise broken("it ends before its last boundary")
-        if not self.has_file:
-            raise BadRequest(400, f"The field '{FILE_FIELD}' is required: a file.", "missing_file", FILE_FIELD)
+        if self.file_field is None:
+            name = self._file_fields[0]
+            raise BadRequest(400, f"The field '{name}' is required: a file.", "missing_file", name)
 
     def on_part_begin(self) -> None:
         self._disposition = self._header = self._value = b""
@@ -64,7 +71,7 @@ class FormReader:
         if b"name" not in options:
             raise broken("a part has no name")
         self._name = _text(options[b"name"], "name of a field")
-        self._in_file = self._name == FILE_FIELD
+        self._in_file = self._name in self._file_fields
         if self._in_file:
             self._begin_file(b"filename" in options or b"filename*" in options)
         elif len(self.fields) == MOST_FIELDS:
@@ -88,19 +95,22 @@ class FormReader:
 
     def _begin_file(self, is_file: bool) -> None:
         if not is_file:
-            message = f"The field '{FILE_FIELD}' must be a file: a part with a filename."
-            raise BadRequest(400, message, "missing_file", FILE_FIELD)
-        if self.has_file:
-            raise BadRequest(400, f"The field '{FILE_FIELD}' is given twice.", "duplicate_field", FILE_FIELD)
-        self.has_file = True
+            message = f"The field '{self._name}' must be a file: a part with a filename."
+            raise BadRequest(400, message, "missing_file", self._name)
+        if self.file_field is not None:
+            again = "is given twice" if self._name == self.file_field else f"comes beside '{self.file_field}'"
+            raise BadRequest(400, f"The field '{self._name}' {again}.", "duplicate_field", self._name)
+        self.file_field = self._name
 
 
-def boundary_of(content_type: str) -> bytes:
+def boundary_of(content_type: str, file_field: str = FILE_FIELDS[0]) -> bytes:
     """Raises 415 for what is no form with files, 400 for one whose parts cannot be told apart."""
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
         shown = content_type[:80] or "none"
-        message = f"The content type must be multipart/form-data, with the audio in the field 'file'; it is {shown}."
+        message = (
+            f"The content type must be multipart/form-data, with the audio in the field '{file_field}'; it is {shown}."
+        )
         raise BadRequest(415, message, "unsupported_media_type")
     if not (boundary := options.get(b"boundary")):
         raise broken("the header Content-Type names no boundary")

@@ -12,7 +12,7 @@ from typing import IO
 from starlette.datastructures import Headers
 from starlette.types import Receive
 
-from serve_app.audio.form import FormReader, boundary_of
+from serve_app.audio.form import FILE_FIELDS, FormReader, boundary_of
 from serve_app.audio.threads import in_thread
 from serve_app.errors import BadRequest
 from serve_app.http_io import UPLOAD_TIMEOUT_S, ClientGone, refuse_declared, too_large, too_slow
@@ -34,17 +34,20 @@ class Form:
     file: IO[bytes]
     """At its beginning. It has no name on the disk."""
     fields: Sequence[tuple[str, str]]
+    file_field: str = FILE_FIELDS[0]
 
 
 @asynccontextmanager
-async def uploaded(headers: Headers, receive: Receive, limits: UploadLimits) -> AsyncIterator[Form]:
-    """The form; its file is gone afterwards, whatever happens.
+async def uploaded(
+    headers: Headers, receive: Receive, limits: UploadLimits, file_fields: Sequence[str] = FILE_FIELDS
+) -> AsyncIterator[Form]:
+    """The form; its file is gone afterwards, whatever happens. `file_fields`: what the file's field may be called.
 
     Raises 413 as soon as the form is known to be too large, 408 when it takes too long, 415 and 400 for what is none,
     507 for a full disk, and `ClientGone`.
     """
     refuse_declared(headers, limits.max_bytes)
-    reader = FormReader(boundary_of(headers.get("content-type", "")))
+    reader = FormReader(boundary_of(headers.get("content-type", ""), file_fields[0]), file_fields)
     with SpooledTemporaryFile(IN_MEMORY) as file:
         try:
             async with asyncio.timeout(limits.timeout_s):
@@ -56,7 +59,7 @@ async def uploaded(headers: Headers, receive: Receive, limits: UploadLimits) -> 
                 raise
             raise BadRequest(507, "The server's disk has no room for the file.", "no_disk_space") from error
         file.seek(0)
-        yield Form(file, reader.fields)
+        yield Form(file, reader.fields, reader.file_field or file_fields[0])
 
 
 async def _fill(file: SpooledTemporaryFile[bytes], reader: FormReader, receive: Receive, limit: int) -> None:
