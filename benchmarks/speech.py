@@ -52,6 +52,7 @@ LIBRARIES = ("moonshine-voice", "faster-whisper", "ctranslate2", "onnxruntime", 
 def main(quick: bool, cases: tuple[str, ...], paths: tuple[str, ...], out: Path) -> None:
     """Measure hal0 against Moonshine and faster-whisper called directly, on tiny models made here."""
     plan = QUICK if quick else FULL
+    load = os.getloadavg()[0]
     # A short name: a Unix socket's path inside has at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="hal0-", ignore_cleanup_errors=True) as name, ExitStack() as stack:
         bench = Bench(Path(name), plan, stack)
@@ -62,7 +63,7 @@ def main(quick: bool, cases: tuple[str, ...], paths: tuple[str, ...], out: Path)
                     hal0, bench.folder / f"home{index}", [one for one in CASES if not cases or one.name in cases]
                 )
             # Minutes of measuring should not be lost to a path that fails later.
-            record = _record(quick, plan)
+            record = _record(quick, plan, load)
             write(out, record, bench.measurements, bench.weighed, bench.guessed)
         click.echo(markdown(record, bench.measurements, bench.weighed, bench.guessed))
 
@@ -135,7 +136,7 @@ def _measurements(case: Case, path: str, rounds: Sequence[tuple[Figures, Figures
         )
 
 
-def _record(quick: bool, plan: Plan) -> dict[str, Any]:
+def _record(quick: bool, plan: Plan, load: float) -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "quick": quick,
@@ -144,6 +145,7 @@ def _record(quick: bool, plan: Plan) -> dict[str, Any]:
         "long_s": plan.long_s,
         "machine": {
             "cores": os.cpu_count(),
+            "load average at the start": round(load, 1),
             "load average at the end": round(os.getloadavg()[0], 1),
             "system": f"{platform.system()} {platform.machine()}",
             "Python": platform.python_version(),

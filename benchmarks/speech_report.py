@@ -62,6 +62,9 @@ def markdown(
         "",
         *result_table(measurements, AIMS),
         "",
+        "A verdict goes by the median alone. A difference below zero is the machine's other load, not a gain.",
+        "",
+        *_undecided(measurements),
         "## Figures",
         "",
         *figure_table(measurements, BARE),
@@ -74,6 +77,24 @@ def markdown(
         *_memory(weighed),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def undecided(measurements: Sequence[Measurement]) -> list[Measurement]:
+    """Those with an aim that lies between their rounds: the machine was too busy to tell."""
+    found = []
+    for one in measurements:
+        aim = AIMS.get(one.row, {}).get(one.path)
+        if aim is not None and one.result.low < aim < one.result.high:
+            found.append(one)
+    return found
+
+
+def _undecided(measurements: Sequence[Measurement]) -> Iterable[str]:
+    if found := undecided(measurements):
+        yield "Undecided, since some rounds met the aim and some missed it:"
+        yield ""
+        yield from (f"- {one.title}, {one.metric}, {one.path}" for one in found)
+        yield ""
 
 
 def _guesses(guessed: Sequence[Guessed]) -> Iterable[str]:

@@ -18,7 +18,7 @@ from benchmarks.speech_client import BOUNDARY, form, session, shown_by
 from benchmarks.speech_direct import JOB, FileJob, LiveJob, Witness, decoded
 from benchmarks.speech_live import SILENCE_S, LiveRun, Shown, latencies, sent_s
 from benchmarks.speech_memory import Resident, resident_of
-from benchmarks.speech_report import Guessed, Weighed, markdown, write
+from benchmarks.speech_report import Guessed, Weighed, markdown, undecided, write
 from benchmarks.speech_runs import Effort, Runs, Work, repeat
 from benchmarks.speech_sounds import Sounds, Utterance, conversation, make_sounds, pcm_of, samples_of
 from providers.asr.messages import Committed, Failed, Final, Partial
@@ -268,6 +268,13 @@ def test_tables() -> None:
     assert f"| {title} | 1 | 82.5 (80.0 to 85.0) | 95.0 (95.0 to 95.0) | 100 (100 to 100) |" in lines
     assert f"| ingress | {PLAIN} | idle | 179 | 200 |" in lines
     assert "| Live | 104 ms | 406 ms |" in lines
+
+
+def test_an_aim_between_the_rounds_is_undecided() -> None:
+    straddling, met, missed = speed(PLAIN, 80.0, 92.0, 95.0), speed(HAPROXY, 91.0, 95.0), speed(PLAIN, 70.0, 80.0)
+    assert undecided([straddling, met, missed]) == [straddling]
+    assert f"- {straddling.title}, speed, {PLAIN}" in markdown(RECORD, [straddling], [], []).splitlines()
+    assert "Undecided" not in markdown(RECORD, [met, missed], [], [])
 
 
 def test_results_are_written_as_json_and_as_tables(tmp_path: Path) -> None:
