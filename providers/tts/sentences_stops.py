@@ -1,0 +1,91 @@
+"""Where sentences end, and where a stop is a part of an abbreviation, a number or a name. Pure."""
+
+import re
+from collections.abc import Iterator
+
+CLOSERS = "\"'”’»›)\\]}」』】）》〉*_"
+OPENERS = "\"'“‘„‚«‹([{¿¡「『【（《〈*_–—-"
+WIDE = "。！？｡।॥؟۔։።፧။៕"
+"""They end a sentence whatever follows; the others want a space behind them."""
+STOP = re.compile(rf"[.!?…‽⁇⁈⁉{WIDE}]+[{CLOSERS}]*")
+NEXT = re.compile(rf"\s*[{re.escape(OPENERS)}\s]*")
+WORD = re.compile(r"[^\W\d_]+")
+LONGEST_WORD = 40
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TITLES = _words("""
+    dr mr mrs ms mx prof sr sra srta mme mlle hr fr frl gen col capt cpt lt cmdr sgt rev hon pres gov sen rep
+    dott dott.ssa sig sig.ra st ste mt ft vs cf ca approx bzw evtl ggf inkl vgl resp al
+""")
+"""Something follows that they belong to."""
+NUMBERED = _words("""
+    no nos nr nrs núm art abs bd vol ch sec fig figs eq p pp s tel ext ed rm apt
+    jan feb mar apr jun jul aug sep sept oct nov dec okt dez
+""")
+"""The same before a number; else words of their own."""
+DOTTED = _words("e.g i.e z.b d.h u.a o.ä s.o s.u i.d.r p.ej p.ex c.-à-d v.chr n.chr ph.d")
+"""Never the last word of a sentence that another follows, or hardly ever."""
+STARTERS = _words("""
+    a an the i we you he she it they this that these those there here in on at my our his her its their but and or so
+    if when while what who why how where then now no yes not as after before der die das ein eine ich wir sie er es
+    und aber el la los las un una yo y pero le les des je nous il elle et mais lo gli io noi ma o os as eu e mas
+""")
+"""Words that, with a capital letter, begin a sentence: no name, and no noun that an abbreviation belongs to."""
+
+
+def split(block: str, cased: bool) -> Iterator[str]:
+    """`cased`: the text has capital letters. In one without any, nothing follows from small ones."""
+    start = 0
+    for stop in STOP.finditer(block):
+        if _ends(block, start, stop, cased):
+            yield block[start : stop.end()].strip()
+            start = stop.end()
+    if rest := block[start:].strip():
+        yield rest
+
+
+def _ends(block: str, start: int, stop: re.Match[str], cased: bool) -> bool:
+    marks = stop.group().rstrip(CLOSERS)
+    following = NEXT.match(block, stop.end())
+    assert following is not None
+    if following.end() == len(block) or any(mark in WIDE for mark in marks):
+        return True
+    upcoming = block[following.end()]
+    if not following.group():
+        return upcoming >= "\u2e80" and upcoming.isalpha()
+    if not following.group()[0].isspace():
+        return following.group()[0] in "¿¡「『"
+    if upcoming in ".…!?":
+        return False
+    small = cased and upcoming.islower()
+    if any(mark in "!?‽⁇⁈⁉" for mark in marks):
+        return not (small and marks != stop.group())
+    if small or marks != ".":
+        return not small
+    return _period_ends(block, start, stop, following.end())
+
+
+def _period_ends(block: str, start: int, stop: re.Match[str], upcoming: int) -> bool:
+    before = block[max(start, stop.start() - LONGEST_WORD) : stop.start()]
+    word = before.split()[-1].lstrip(OPENERS) if before.strip() and not before[-1].isspace() else ""
+    known = word.lower()
+    at_start = block[: stop.start()].lstrip(OPENERS) == word if stop.start() <= LONGEST_WORD else False
+    if at_start and (len(word) == 1 or (word.isdecimal() and len(word) <= 3)):
+        return False
+    if known in TITLES or known in DOTTED:
+        return False
+    if block[upcoming].isdigit() and (known in NUMBERED or known.rpartition(".")[2] in NUMBERED):
+        return False
+    if _initials(word) or (word.isdecimal() and len(word) <= 2):
+        following = WORD.match(block, upcoming)
+        return following is not None and following.group().lower() in STARTERS
+    return True
+
+
+def _initials(word: str) -> bool:
+    """`J`, `U.S.A`."""
+    return bool(word) and all(len(part) == 1 and part.isupper() for part in word.split("."))
