@@ -105,7 +105,7 @@ class Cleared(Frozen):
 
 
 class Partial(Frozen):
-    """Live: the utterance's text so far; a later one may correct it."""
+    """Live: the utterance's text so far; a later one may correct it, and the same once more confirms it."""
 
     type: Literal["partial"] = "partial"
     utterance: int

@@ -19,6 +19,7 @@ class Spoken:
         self._utterance = hearing.utterance(asked)
         self._fed = start
         self._text = ""
+        self._told_twice = False
 
     def follow(self, tape: Tape) -> None:
         if self._utterance is not None and self._fed < tape.end:
@@ -26,8 +27,8 @@ class Spoken:
             self._fed = tape.end
 
     def news(self, tape: Tape) -> str | None:
-        """The text so far, if it is time for one and it has changed. All of it computes for half of the time at most,
-        so that the end of an utterance is soon heard."""
+        """The text so far, if it is time for one and it is news, as is that it has not changed. All of it computes for
+        half of the time at most, so that the end of an utterance is soon heard."""
         if tape.end < self._next:
             return None
         began = time.monotonic()
@@ -37,9 +38,10 @@ class Spoken:
             text = self._hearing.text(tape.read(self._start, tape.end), self._asked)
         took = round((time.monotonic() - began) * SAMPLE_RATE)
         self._next = tape.end + max(self._interval, 2 * took)
-        if not text or text == self._text:
+        unchanged = text == self._text
+        if not text or (unchanged and self._told_twice):
             return None
-        self._text = text
+        self._text, self._told_twice = text, unchanged
         return text
 
     def finish(self, piece: Piece) -> Iterator[Segment]:

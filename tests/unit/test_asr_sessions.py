@@ -151,6 +151,15 @@ def test_partials_leave_out_when_more_audio_waits(notes: Notes) -> None:
     assert notes.partials == [] and notes.finals == ["alpha bravo"]
 
 
+@pytest.mark.parametrize("piecemeal", [False, True])
+def test_a_text_that_stays_is_confirmed_once(notes: Notes, piecemeal: bool) -> None:
+    """Who shows only what two guesses agree on would else wait for the next word."""
+    session = live(Ear(piecemeal=piecemeal), notes, TurnDetection(silence_duration_ms=2000), interval_s=0.1)
+    speak(session, said("alpha", "bravo", after_s=1.9))
+    assert notes.finals == [] and notes.partials[-2:] == ["alpha bravo", "alpha bravo"]
+    assert notes.partials.count("alpha bravo") == 2
+
+
 @pytest.mark.parametrize(("interval_s", "most"), [(0.2, 12), (1.0, 3), (60.0, 0)])
 def test_partials_are_as_far_apart_as_configured(notes: Notes, interval_s: float, most: int) -> None:
     ear = Ear()
