@@ -20,7 +20,7 @@ import srt  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from providers.tiny.tones import SAMPLE_RATE, WORD_S, tones
-from tests.e2e.demo import config, demo, make_models, slot
+from tests.e2e.demo import CHAT, config, demo, make_models, slot
 from tests.support.server import Server, ServerPark, eventually
 from tests.support.wav import pcm, wav
 
@@ -47,6 +47,8 @@ SLOTS = ", ".join(
         slot(STT, name="unfit", model="demo/tiny-whisper"),
         slot(WHISPER, name="misplaced", model="demo/tiny-moonshine"),
         slot(STT, name="absent", model="demo/nothing"),
+        slot(STT, name="ear", resources="{custom: {unit: 1}}"),
+        slot(CHAT, name="rival", resources="{custom: {unit: 1}}"),
     ]
 )
 
@@ -231,7 +233,8 @@ async def test_turns_that_the_client_takes(demo_server: Server) -> None:
 
 @pytest.fixture(scope="module")
 def server(servers: ServerPark) -> Server:
-    return servers.running(config(f"[{SLOTS}]"), prepare=make_models)
+    text = config(f"[{SLOTS}]").replace("ingress: {}", "scheduling: {turn_s: 2}")
+    return servers.running(text, env={"RAY_OVERRIDE_RESOURCES": '{"unit": 1}'}, prepare=make_models)
 
 
 def replicas(server: Server, name: str) -> list[int]:
@@ -272,6 +275,25 @@ async def test_a_session_keeps_its_slot_awake_and_lets_it_go(server: Server) -> 
         await talk.say(said("bravo"))
         assert (await talk.until("transcription.completed")).transcript == "bravo"
     server.wait_for_state("stt", "offline", timeout_s=40)
+
+
+async def test_a_session_that_hears_nothing_lets_another_slot_have_its_turn(server: Server) -> None:
+    async with conversation(server, transcription={"model": "ear"}) as talk:
+        await talk.say(said("alpha"))
+        await talk.until("transcription.completed")
+
+        async def stay_silent() -> None:
+            while True:
+                await talk.say(np.zeros(SAMPLE_RATE // 10, np.float32))
+                await asyncio.sleep(0.1)
+
+        silent = asyncio.create_task(stay_silent())
+        chat = {"model": "rival", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+        status, answer, _ = await asyncio.to_thread(server.post, "/v1/chat/completions", chat)
+        assert status == 200, answer
+        silent.cancel()
+        await talk.say(said("bravo"))
+        assert (await talk.until("transcription.completed")).transcript == "bravo"
 
 
 async def test_a_session_outlives_its_engine(server: Server) -> None:
