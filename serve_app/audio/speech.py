@@ -138,9 +138,9 @@ async def _pass_on(speaking: Speaking, coder: Encoder, reply: SpeechReply) -> fl
             heard += len(piece)
             if encoded := await in_thread(partial(coder.feed, piece)):
                 await reply.audio(encoded)
-    if not heard:
+    if heard and (rest := await in_thread(coder.finish)):
+        await reply.audio(rest)
+    if not reply.begun:
         message = "There is nothing in 'input' that this voice can speak."
         raise BadRequest(400, message, "nothing_to_speak", "input")
-    if rest := await in_thread(coder.finish):
-        await reply.audio(rest)
     return heard / SAMPLE_BYTES / speaking.rate
