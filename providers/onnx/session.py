@@ -2,6 +2,9 @@
 
 Vulkan is ONNX Runtime's WebGPU provider, a plugin, which computes through Dawn on the Vulkan drivers of any vendor:
 https://onnxruntime.ai/docs/execution-providers/WebGPU-ExecutionProvider.html
+
+CUDA is in ONNX Runtime's GPU build, which is a package of its own instead of the usual one:
+https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html
 """
 
 import ctypes
@@ -18,6 +21,7 @@ from providers.errors import ProviderError
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession  # type: ignore[import-untyped]
 
+CUDA_PROVIDER, CPU_PROVIDER = "CUDAExecutionProvider", "CPUExecutionProvider"
 PLUGIN_NAME = "hal0-webgpu"
 LOADER = "libvulkan.so.1"
 SOFTWARE_VARIABLE = "ORT_WEBGPU_EP_ALLOW_SOFTWARE_ADAPTER"
@@ -37,15 +41,26 @@ def open_session(path: Path, device: Device, threads: int) -> "InferenceSession"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = ERROR
+    providers: list[str] | None = None
     if device is Device.VULKAN:
         options.add_provider_for_devices([_vulkan_adapter()], {})
+    elif device is Device.CUDA:
+        _require_cuda_build()
+        providers = [CUDA_PROVIDER, CPU_PROVIDER]
     elif device is not Device.CPU:
-        raise ProviderError(f"ONNX Runtime is not set up for device {device}; allowed: cpu, vulkan")
+        raise ProviderError(f"ONNX Runtime is not set up for device {device}; allowed: cpu, vulkan, cuda")
     try:
-        return onnxruntime.InferenceSession(str(path), options)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # the library's errors share no base of their own
         advice = f" ({vulkan_trouble() or 'see what `vulkaninfo --summary` lists'})" if device is Device.VULKAN else ""
         raise ProviderError(f"ONNX Runtime cannot open {path} on {device}: {_reason(error)}{advice}") from error
+    # It falls back to the CPU by itself, and says so in the log alone.
+    if device is Device.CUDA and CUDA_PROVIDER not in session.get_providers():
+        raise ProviderError(
+            "ONNX Runtime cannot use CUDA on this machine: it needs an NVIDIA GPU, its driver, and the CUDA and cuDNN "
+            "that this build was made for (pip install 'onnxruntime-gpu[cuda,cudnn]'); the log says what is missing"
+        )
+    return session
 
 
 def vulkan_trouble() -> str | None:
@@ -55,6 +70,18 @@ def vulkan_trouble() -> str | None:
     except ProviderError as error:
         return str(error)
     return None
+
+
+def _require_cuda_build() -> None:
+    import onnxruntime
+
+    if CUDA_PROVIDER not in onnxruntime.get_available_providers():
+        raise ProviderError(
+            "device cuda needs ONNX Runtime's GPU build, which replaces the usual one: "
+            "pip uninstall onnxruntime && pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        )
+    # CUDA's libraries may be packages of pip, which no linker finds.
+    onnxruntime.preload_dlls()
 
 
 def _vulkan_adapter() -> Any:

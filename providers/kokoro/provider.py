@@ -1,0 +1,81 @@
+"""Kokoro: speech in American and British English, Spanish, French, Hindi, Italian and Brazilian Portuguese, and with
+further packages in Japanese and Mandarin."""
+
+from contextlib import suppress
+from functools import partial
+from typing import ClassVar
+
+from providers.base import (
+    Command,
+    Endpoint,
+    Health,
+    MemoryNeeds,
+    ModelFiles,
+    NativeEngine,
+    Placement,
+    Provider,
+    Route,
+)
+from providers.capabilities import Capability, Operation
+from providers.devices import Device
+from providers.errors import ProviderError
+from providers.kokoro.files import ROLE, found
+from providers.kokoro.memory import memory_needs
+from providers.kokoro.names import DEFAULT_VOICE, voices_of
+from providers.kokoro.options import KokoroSlot
+from providers.kokoro.styles import names_in
+from providers.native.command import native_command, native_environment
+from providers.native.health import probe
+from providers.spec import SlotSpec
+from providers.tts.dialect import VoiceBook, speech_route
+from providers.voices import Voice
+
+
+def book(slot: SlotSpec) -> VoiceBook:
+    """What may be there: only the file of voices tells. If one is not, the engine refuses it."""
+    assert isinstance(slot, KokoroSlot)
+    return VoiceBook({voice.id: voice for voice in voices_of(slot.options.voices)}, DEFAULT_VOICE)
+
+
+class Kokoro(Provider[KokoroSlot]):
+    name = "kokoro"
+    spec = KokoroSlot
+    capabilities = frozenset({Capability.SPEECH})
+    devices = frozenset({Device.CPU, Device.VULKAN, Device.CUDA})
+    companions: ClassVar[frozenset[str]] = frozenset({ROLE})
+
+    def memory_needs(self, slot: KokoroSlot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
+        return memory_needs(slot, model, device)
+
+    def voices(self, slot: KokoroSlot, model: ModelFiles | None) -> tuple[Voice, ...]:
+        """Those that clients can name: aliases, too."""
+        names = slot.options.voices
+        if model is not None:
+            # A file that cannot be read will not load either, and the slot then says why.
+            with suppress(OSError, ProviderError):
+                names = names_in(found(model).voices)
+        aliases = (Voice(alias, f"{alias} ({meant})") for alias, meant in sorted(slot.options.voice_aliases.items()))
+        return (*voices_of(names), *aliases)
+
+    def native(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
+        if slot.options.is_child:
+            return None
+        from providers.kokoro.loading import load
+        from providers.tts.server import TtsServer
+
+        return TtsServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
+
+    def build_env(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
+        return native_environment(slot.options, placement)
+
+    def start_cmd(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> Command:
+        return native_command(slot, slot.options, model, placement)
+
+    async def health(self, endpoint: Endpoint) -> Health:
+        return await probe(endpoint)
+
+    def infer(self, operation: Operation) -> Route | None:
+        return _route(operation)
+
+
+_route = speech_route(book)
