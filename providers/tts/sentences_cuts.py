@@ -9,7 +9,7 @@ OPENING = 80
 """Characters; a first sentence that is longer is cut after its first clause, if that is no longer."""
 SHORTEST = 16
 """Characters of a first clause, and of what follows it."""
-CLOSERS = "\"'”’»›)\\]}」』】）》〉"
+CLOSERS = "\"'”“’‘»«›‹)\\]}」』】）》〉"
 CLAUSE = re.compile(rf"(?:[,;:،؛]|\s[–—-]|—)[{CLOSERS}]*(?=\s)|[、，；：][{CLOSERS}]*")
 SPACE = re.compile(r"\s+")
 JOINERS = "\u200c\u200d"

@@ -16,19 +16,22 @@ EMOJI = re.compile(
     "[\u200d\ufe0e\ufe0f\u20e3]*)+"
 )
 KEYCAP = re.compile("[\ufe0e\ufe0f\u20e3]+")
+EMPHASIS = re.compile(r"(?<![\w*])\*+(?=[^\s*])|(?<=[^\s*])\*+(?![\w*])")
+"""Of Markdown. Phonemizers say `asterisk`, which is right between numbers."""
 BLANK = re.compile(r"\n[^\S\n]*(?:\n[^\S\n]*)+")
 MARKER = re.compile(r"\s*(?:(?:[-*+•‣◦▪–—>]|#{1,6})\s+)*")
 """Of a list's item, a heading or a quotation."""
 ITEM = re.compile(r"\s*(?:(?:[-*+•‣◦▪–—>]|#{1,6})\s|\||\(?(?:\d{1,3}|[A-Za-z])[.)]\s)")
 HEADING = re.compile(r"\s*#{1,6}\s")
-ENDS = re.compile(r"[.!?…:;。！？｡।॥؟۔։።][\"'”’»)\]」』）]*\s*\Z")
+ENDS = re.compile(r"[.!?…:;。！？｡।॥؟۔։።][\"'”“’‘»«)\]」』）]*\s*\Z")
 
 
 def cleaned(text: str) -> str:
-    """Emoji become spaces; what else is no character of a text is removed."""
+    """Emoji become spaces; marks of emphasis, and what else is no character of a text, are removed."""
     text = re.sub("\r\n?|\u0085|\u2028", "\n", text)
     text = re.sub("[\u2029\f\v]", "\n\n", text)
-    return KEYCAP.sub("", EMOJI.sub(" ", "".join(_characters(text))))
+    plain = KEYCAP.sub("", EMOJI.sub(" ", "".join(_characters(text))))
+    return EMPHASIS.sub("", plain)
 
 
 def _characters(text: str) -> Iterator[str]:

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator
 
-CLOSERS = "\"'”’»›)\\]}」』】）》〉*_"
+CLOSERS = "\"'”“’‘»«›‹)\\]}」』】）》〉*_"
 OPENERS = "\"'“‘„‚«‹([{¿¡「『【（《〈*_–—-"
 WIDE = "。！？｡।॥؟۔։።፧။៕"
 """They end a sentence whatever follows; the others want a space behind them."""
-STOP = re.compile(rf"[.!?…‽⁇⁈⁉{WIDE}]+[{CLOSERS}]*")
+STOP = re.compile(rf"([.!?…‽⁇⁈⁉{WIDE}]+)[{CLOSERS}]*(?:\s»(?=\s|\Z))?")
 NEXT = re.compile(rf"\s*[{re.escape(OPENERS)}\s]*")
 WORD = re.compile(r"[^\W\d_]+")
 LONGEST_WORD = 40
@@ -29,6 +29,9 @@ NUMBERED = _words("""
 """The same before a number; else words of their own."""
 DOTTED = _words("e.g i.e z.b d.h u.a o.ä s.o s.u i.d.r p.ej p.ex c.-à-d v.chr n.chr ph.d")
 """Never the last word of a sentence that another follows, or hardly ever."""
+BEFORE_ORDINALS = _words("am im der die das den dem des det vom zum zur seit ab bis")
+MONTHS = _words("januar jänner februar märz april mai juni juli august september oktober november dezember")
+"""German and its neighbours write `3.` for the third."""
 STARTERS = _words("""
     a an the i we you he she it they this that these those there here in on at my our his her its their but and or so
     if when while what who why how where then now no yes not as after before der die das ein eine ich wir sie er es
@@ -49,7 +52,7 @@ def split(block: str, cased: bool) -> Iterator[str]:
 
 
 def _ends(block: str, start: int, stop: re.Match[str], cased: bool) -> bool:
-    marks = stop.group().rstrip(CLOSERS)
+    marks = stop.group(1)
     following = NEXT.match(block, stop.end())
     assert following is not None
     if following.end() == len(block) or any(mark in WIDE for mark in marks):
@@ -80,10 +83,16 @@ def _period_ends(block: str, start: int, stop: re.Match[str], upcoming: int) -> 
         return False
     if block[upcoming].isdigit() and (known in NUMBERED or known.rpartition(".")[2] in NUMBERED):
         return False
-    if _initials(word) or (word.isdecimal() and len(word) <= 2):
-        following = WORD.match(block, upcoming)
-        return following is not None and following.group().lower() in STARTERS
-    return True
+    following = WORD.match(block, upcoming)
+    then = following.group().lower() if following is not None else ""
+    if word.isdecimal() and len(word) <= 2:
+        return then not in MONTHS and (then in STARTERS or not _before_ordinal(before))
+    return not _initials(word) or then in STARTERS
+
+
+def _before_ordinal(before: str) -> bool:
+    words = before.split()
+    return len(words) > 1 and words[-2].lower() in BEFORE_ORDINALS
 
 
 def _initials(word: str) -> bool:
