@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from io import BytesIO
 
 import aiohttp
 import numpy as np
@@ -38,7 +39,8 @@ class Bench:
             yield response
 
     def post(self, data: str | bytes) -> "aiohttp.client._RequestContextManager":
-        return self.http.post(self.endpoint.url + SPEECH_PATH, data=data, headers=HEADERS)
+        sent = BytesIO(data.encode() if isinstance(data, str) else data)
+        return self.http.post(self.endpoint.url + SPEECH_PATH, data=sent, headers=HEADERS)
 
     async def speak(self, text: str, manner: Manner = LOW) -> Samples:
         async with self.ask(text, manner) as response:
