@@ -19,6 +19,8 @@ and Kokoro has no symbols for how it writes tones."""
 _MARKS = re.compile(r"""[;:,!?…—"“”()]+(?=[\s;:,.!?…—"“”()]|$)|(?<![^\s"“”(¡¿])["“”(¡¿]+|—|\.+(?=["“”)\s]*$)""")
 """Marks that are spoken as pauses and tones of voice. Those within words, times and numbers are espeak-ng's to read; so
 are full stops but the last, as a text is a sentence: others are of abbreviations."""
+_LONG_WORD = re.compile(r"(\S{100})(?=\S)")
+"""It says nothing of what is in a word beyond some 160 letters."""
 _AS_MARKS = str.maketrans("«»।॥{}[]<>", "“”..()()  ")
 
 
@@ -43,5 +45,12 @@ class Espeak:
         )
 
     def __call__(self, text: str) -> str:
-        found = self._backend.phonemize([text.translate(_AS_MARKS)])
+        found = self._backend.phonemize([_LONG_WORD.sub(r"\1 ", text.translate(_AS_MARKS))])
         return symbols(found[0], self._language) if found else ""
+
+
+def forget() -> None:
+    """Free what nobody uses any more: `phonemizer` keeps each copy of espeak-ng that it has asked for its voices."""
+    from phonemizer.backend.espeak.wrapper import EspeakWrapper  # type: ignore[import-untyped]
+
+    EspeakWrapper.available_voices.cache_clear()

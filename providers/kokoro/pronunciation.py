@@ -8,7 +8,7 @@ from pathlib import Path
 
 from providers.errors import InvalidRequest, ProviderError
 from providers.kokoro import asian
-from providers.kokoro.espeak import VOICES, Espeak
+from providers.kokoro.espeak import VOICES, Espeak, forget
 from providers.kokoro.names import LANGUAGES
 
 LOG = logging.getLogger("hal0.kokoro")
@@ -55,6 +55,7 @@ class Pronunciation:
     def close(self) -> None:
         with _ONE_AT_A_TIME:
             self._of.clear()
+            forget()
 
     def _phonemizer(self, language: str) -> Callable[[str], str]:
         if language not in self._of:

@@ -25,6 +25,7 @@ from providers.kokoro.names import DEFAULT_VOICE, voices_of
 from providers.kokoro.options import KokoroSlot
 from providers.kokoro.styles import names_in
 from providers.native.command import native_command, native_environment
+from providers.native.gpus import seeing_its_gpus
 from providers.native.health import probe
 from providers.spec import SlotSpec
 from providers.tts.dialect import VoiceBook, speech_route
@@ -66,10 +67,10 @@ class Kokoro(Provider[KokoroSlot]):
         return TtsServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
 
     def build_env(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
-        return native_environment(slot.options, placement)
+        return native_environment(seeing_its_gpus(slot.options, placement), placement)
 
     def start_cmd(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> Command:
-        return native_command(slot, slot.options, model, placement)
+        return native_command(slot, seeing_its_gpus(slot.options, placement), model, placement)
 
     async def health(self, endpoint: Endpoint) -> Health:
         return await probe(endpoint)
