@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Any
 
 from providers.base import Provider
+from providers.kokoro.provider import Kokoro
 from providers.llamacpp.provider import LlamaCpp
 from providers.moonshine.provider import Moonshine
 from providers.whisper.provider import FasterWhisper
@@ -12,6 +13,7 @@ ALL: tuple[Provider[Any], ...] = (
     LlamaCpp(),
     Moonshine(),
     FasterWhisper(),
+    Kokoro(),
 )
 PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in ALL})
 

@@ -12,22 +12,19 @@ import aiohttp
 import ray
 from ray import serve
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers.spec import SlotSpec
 from serve_app.admin import Admin
-from serve_app.audio.realtime import Realtime
-from serve_app.audio.realtime_session import Limits
-from serve_app.audio.transcriptions import Transcriptions
-from serve_app.audio.upload import UploadLimits
+from serve_app.audio.routes import audio_routes
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.feed import Feed, View
 from serve_app.leases import LeasePool
 from serve_app.logs import log_to
-from serve_app.paths import AUDIO_PATHS, GET_PATHS, POST_PATHS, REALTIME_PATH
+from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.patience import Patience
 from serve_app.refusal import refusal
 from serve_app.relay import Relay
@@ -97,12 +94,7 @@ class IngressDeployment:
         for paths, verb in ((POST_PATHS, "POST"), (GET_PATHS, "GET")):
             for path, operation in paths.items():
                 yield Route(path, Relay(operation, directory, pools, http, limit, patience, time_s), methods=[verb])
-        upload, sound_s = UploadLimits(int(ingress.max_upload_mib * 2**20), time_s), ingress.max_audio_s
-        for path, operation in AUDIO_PATHS.items():
-            endpoint = Transcriptions(operation, directory, pools, http, upload, patience, sound_s)
-            yield Route(path, endpoint, methods=["POST"])
-        live = Realtime(directory, pools, http, patience, Limits(idle_s=ingress.realtime_idle_s))
-        yield WebSocketRoute(REALTIME_PATH, live)
+        yield from audio_routes(directory, pools, http, patience, ingress, load_settings())
 
     def _own_routes(self, board: BoardHandle) -> list[BaseRoute]:
         admin = Admin(board.records, int(time.time()))

@@ -48,6 +48,7 @@ AUDIO_PATHS: MappingProxyType[str, Operation] = MappingProxyType(
 )
 """Their bodies are forms with a file."""
 
+SPEECH_PATH = "/v1/audio/speech"
 REALTIME_PATH = "/v1/realtime"
 """A WebSocket."""
 

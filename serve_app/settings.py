@@ -11,7 +11,7 @@ ENGINE_ENV_PREFIXES = ("VK_", "MESA_", "GGML_", "XDG_", "HSA_", "ROCM_", "CUDA_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`home` holds models given by relative paths, downloads by URL, engine logs, and who uses what."""
+    """`home` holds models given by relative paths, downloads by URL, stored voices, engine logs, and who uses what."""
 
     home: Path
     api_keys: tuple[str, ...]
@@ -19,6 +19,10 @@ class Settings:
     @property
     def models_dir(self) -> Path:
         return self.home / "models"
+
+    @property
+    def voices_dir(self) -> Path:
+        return self.home / "voices"
 
     @property
     def logs_dir(self) -> Path:

@@ -11,7 +11,8 @@ import anthropic
 import openai
 import pytest
 
-from tests.e2e.demo import demo
+from serve_app.config import load_config_file
+from tests.e2e.demo import ROOT, demo
 from tests.support.server import Server, ServerPark
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +26,7 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+SLOTS = [slot.name for slot in load_config_file(ROOT / "configs" / "demo.yaml")[0].slots]
 TWICE = pytest.mark.parametrize("visit", ["cold", "warm"])
 
 
@@ -135,11 +137,11 @@ def test_the_endless_slot_stops_where_it_is_told(client: Any, visit: str) -> Non
 
 
 def test_models_and_their_names(client: Any) -> None:
-    assert [model.id for model in client.models.list()] == ["chat", "loop", "vision", "embed", "rerank"]
+    assert [model.id for model in client.models.list()] == SLOTS
     for name in ("chat", "hal0/chat", "demo/tiny-embed.gguf"):
         assert client.models.retrieve(name).id == name
     assert client.chat.completions.create(model="hal0/chat", messages=USER).choices[0].message.content == SCRIPT
-    with pytest.raises(openai.NotFoundError, match="chat, loop, vision, embed, rerank"):
+    with pytest.raises(openai.NotFoundError, match=", ".join(SLOTS)):
         client.models.retrieve("gpt-9")
 
 
@@ -175,7 +177,7 @@ def test_engine_properties(server: Server) -> None:
 
 def test_health_and_slots(server: Server) -> None:
     assert server.get("/health") == {"status": "ok"}
-    assert [slot["name"] for slot in server.get("/api/slots")["slots"]] == ["chat", "loop", "vision", "embed", "rerank"]
+    assert [slot["name"] for slot in server.get("/api/slots")["slots"]] == SLOTS
     server.wait_for_state("chat", "ready", "idle")
     record = server.slot("chat")
     assert record["device"] == "cpu" and record["replicas"] == 1 and record["load_seconds"] > 0

@@ -23,7 +23,7 @@ from providers.whisper.options import WhisperOptions
 from serve_app.cli import main
 from serve_app.config import IngressConfig, SchedulingConfig, SlotGroup, load_config_file, parse_config, parse_slot
 from serve_app.lifecycle import LEGAL_MOVES, SlotState
-from serve_app.paths import AUDIO_PATHS, GET_PATHS, POST_PATHS, REALTIME_PATH
+from serve_app.paths import AUDIO_PATHS, GET_PATHS, POST_PATHS, REALTIME_PATH, SPEECH_PATH
 from tests.unit import test_provider_contract as contract
 
 ROOT = Path(__file__).parents[2]
@@ -94,13 +94,15 @@ def test_make_targets_and_commands_exist(page: Path) -> None:
 def test_the_readme_has_every_route_and_no_other() -> None:
     cells = [row["route"] for row in table(section(read("README.md"), "Routes"))]
     named = {re.sub(r"{.*?}", "{}", path) for cell in cells for path in re.findall(r"`(?:[A-Z]+ )?(/[^`]*)`", cell)}
-    own = re.findall(r'Route\("([^"]+)", ', read("serve_app/ingress.py"))
+    code = read("serve_app/ingress.py") + read("serve_app/audio/routes.py")
+    own = re.findall(r'Route\("([^"]+)", ', code)
     assert own, "the admin routes stand elsewhere now"
     assert named == {
         *POST_PATHS,
         *GET_PATHS,
         *AUDIO_PATHS,
         REALTIME_PATH,
+        SPEECH_PATH,
         *(re.sub(r"{.*?}", "{}", path) for path in own),
     }
 
