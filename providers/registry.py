@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Any
 
 from providers.base import Provider
+from providers.f5.provider import F5Tts
 from providers.kokoro.provider import Kokoro
 from providers.llamacpp.provider import LlamaCpp
 from providers.moonshine.provider import Moonshine
@@ -14,6 +15,7 @@ ALL: tuple[Provider[Any], ...] = (
     Moonshine(),
     FasterWhisper(),
     Kokoro(),
+    F5Tts(),
 )
 PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in ALL})
 
