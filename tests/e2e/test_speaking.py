@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import httpx
+import httpx2
 import openai
 import pytest
 
@@ -131,7 +132,7 @@ def test_a_book_costs_no_memory(client: Any, server: Server) -> None:
 def test_speech_that_breaks_off_does_not_look_whole(client: Any, server: Server, format: str) -> None:
     text = " ".join(["Every sentence of this book has exactly nine words."] * 500)
     with (
-        pytest.raises(httpx.HTTPError),
+        pytest.raises(httpx2.RemoteProtocolError),
         client.audio.speech.with_streaming_response.create(
             model="tts", input=text, voice="af_heart", response_format=format
         ) as answer,
