@@ -38,7 +38,7 @@ from tests.support.server import free_port
 RATE = 24_000
 TOKEN = "s3cret"
 KEEP_ALIVE_S = 0.05
-MAX_BODY = 2**20
+MAX_BODY = 2**18
 VOICES = {
     "low": Voice("low", "Low", "en-GB", "male"),
     "high": Voice("high", "High", "en-GB", "female"),
@@ -98,7 +98,7 @@ class Speaker:
         self._server = TestServer(app, skip_url_asserts=True)
 
     async def start(self) -> Endpoint:
-        await self._server.start_server(handler_cancellation=True)
+        await self._server.start_server()
         return Endpoint(str(self._server.make_url("")).rstrip("/"), TOKEN)
 
     async def stop(self) -> None:
