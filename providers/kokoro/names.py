@@ -47,16 +47,16 @@ DEFAULT_VOICE = "af_heart"
 
 def language_of(voice: str) -> str | None:
     """None for a voice whose name does not say, as those that are not Kokoro's own may be."""
-    return LANGUAGES.get(voice[:1]) if voice[2:3] == "_" else None
+    return LANGUAGES.get(voice[:1]) if voice[1:2] in GENDERS and voice[2:3] in ("", "_") else None
 
 
 def voice_of(name: str) -> Voice:
     language = language_of(name)
     if language is None:
         return Voice(name, name)
-    gender = GENDERS.get(name[1], "")
-    spoken = ", ".join(filter(None, (language, gender)))
-    return Voice(name, f"{name[3:].replace('_', ' ').title()} ({spoken})", language, gender)
+    gender = GENDERS[name[1]]
+    title = name[3:].replace("_", " ").title() or name
+    return Voice(name, f"{title} ({language}, {gender})", language, gender)
 
 
 def voices_of(names: Iterable[str]) -> tuple[Voice, ...]:

@@ -10,6 +10,7 @@ from providers.errors import InvalidRequest, ProviderError
 from providers.kokoro import asian
 from providers.kokoro.espeak import VOICES, Espeak, forget
 from providers.kokoro.names import LANGUAGES
+from providers.kokoro.symbols import sounds
 
 LOG = logging.getLogger("hal0.kokoro")
 _ONE_AT_A_TIME = threading.Lock()
@@ -34,7 +35,7 @@ class Pronunciation:
         if unknown := Counter(one for one in said if one not in self._vocabulary):
             LOG.info("%d of %d phonemes (%s) are unknown to the model", unknown.total(), len(said), "".join(unknown))
         known = "".join(one for one in said if one in self._vocabulary).strip()
-        return known if any(one.isalpha() for one in known) else ""
+        return known if sounds(known) else ""
 
     def check(self, language: str) -> None:
         """Raises `InvalidRequest` for a language that nothing here can pronounce."""

@@ -70,7 +70,7 @@ class Styles:
                 style: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise ProviderError(f"{self._path}: voice {name} cannot be read: {error}; {AGAIN}") from error
-        if style.dtype.kind != "f" or not len(style) or style.size != len(style) * STYLE_LENGTH:
+        if style.dtype.kind != "f" or style.ndim < 2 or not len(style) or style.size != len(style) * STYLE_LENGTH:
             raise ProviderError(
                 f"{self._path}: voice {name} has the shape {style.shape} of {style.dtype}, not (510, 1, {STYLE_LENGTH})"
                 f" of float32: it is of another model than Kokoro v1.0; {ADVICE}"

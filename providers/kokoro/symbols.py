@@ -4,6 +4,7 @@ Kokoro's makers phonemized what it learnt from with misaki, which writes diphtho
 and English in fewer sounds than espeak-ng has: https://github.com/hexgrad/misaki/blob/main/EN_PHONES.md
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 TIE = "^"
@@ -47,6 +48,11 @@ _ENGLISH: Replacements = (
     ("ʔ", "t"),
     (NASAL, ""),
 )
+
+
+def sounds(phonemes: str) -> bool:
+    """Whether there is one among them, and not only marks of stress, of length and of punctuation."""
+    return any(unicodedata.category(one) in ("Ll", "Lu", "Lo") for one in phonemes)
 
 
 def symbols(phonemes: str, language: str) -> str:

@@ -10,6 +10,7 @@ from providers.errors import InvalidRequest
 from providers.kokoro.names import LANGUAGES, LONGEST_PHONEMES, SAMPLE_RATE, language_of
 from providers.kokoro.pronunciation import Pronunciation
 from providers.kokoro.styles import Styles
+from providers.kokoro.symbols import sounds
 from providers.kokoro.tempo import shared, stretched
 from providers.tts.dialect import unknown_voice
 from providers.tts.synthesizer import Manner, Samples, Share
@@ -72,7 +73,7 @@ def parts(phonemes: str) -> Iterator[tuple[str, float]]:
     from kokoro_onnx.chunker import pause_after, split_phonemes
 
     for part in split_phonemes(phonemes, LONGEST_PHONEMES):
-        if any(one.isalpha() for one in part):
+        if sounds(part):
             yield part, pause_after(part, SENTENCE_PAUSE_S, CLAUSE_PAUSE_S)
 
 
@@ -84,27 +85,20 @@ def language(blend: Sequence[Share], wanted: str | None) -> str:
     spoken = [language_of(share.voice) for share in blend]
     if wanted is None:
         return spoken[0] or DEFAULT_LANGUAGE
-    meant = _meant(wanted)
-    if meant is not None:
-        if None in spoken or meant in spoken:
-            return meant
-        if any(_primary(meant) == _primary(one) for one in spoken if one is not None):
-            return meant
-    own = ", ".join(sorted({one for one in spoken if one is not None} or set(LANGUAGES.values())))
+    tag = LANGUAGES.get(wanted, wanted)
+    exact = next((one for one in LANGUAGES.values() if one.lower() == tag.lower()), None)
+    offered = LANGUAGES.values() if None in spoken else [one for one in spoken if one is not None]
+    # Another variety of the same language, if Kokoro has the wanted one at all.
+    near = next((one for one in offered if _primary(one) == _primary(tag)), None)
+    if near is not None:
+        return exact or near
     voices = " and ".join(f"'{share.voice}'" for share in blend)
     speaks = "speaks" if len(blend) == 1 else "speak"
-    message = f"Voice {voices} {speaks} {own}, not '{wanted}'. A voice's first letter tells its language."
-    raise InvalidRequest(message, "language", "unsupported_language")
-
-
-def _meant(tag: str) -> str | None:
-    """One of Kokoro's languages, by a tag of BCP 47, or by the letter that its makers use."""
-    if tag in LANGUAGES:
-        return LANGUAGES[tag]
-    lower = {"cmn": "zh"}.get(_primary(tag), tag.lower())
-    exact = next((one for one in LANGUAGES.values() if one.lower() == lower), None)
-    return exact or next((one for one in LANGUAGES.values() if _primary(one) == _primary(lower)), None)
+    message = f"Voice {voices} {speaks} {', '.join(sorted(set(offered)))}, not '{wanted}'."
+    raise InvalidRequest(f"{message} A voice's first letter tells its language.", "language", "unsupported_language")
 
 
 def _primary(tag: str) -> str:
-    return tag.partition("-")[0].lower()
+    """Of a tag of BCP 47."""
+    primary = tag.partition("-")[0].lower()
+    return "zh" if primary == "cmn" else primary

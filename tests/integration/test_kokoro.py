@@ -128,7 +128,7 @@ def test_a_blend_across_languages_speaks_the_first_voices(kokoro: KokoroSynthesi
         ("af_sky", "en-US", WORD),
         ("af_sky", "en-gb", "həlˈQ"),
         ("bf_emma", "b", "həlˈQ"),
-        ("bf_emma", "EN-AU", WORD),
+        ("bf_emma", "EN-AU", "həlˈQ"),
     ],
 )
 def test_a_language_may_be_named(kokoro: KokoroSynthesizer, voice: str, language: str, phonemes: str) -> None:
