@@ -78,8 +78,6 @@ class Pipeline:
 
     def _samples(self, text: str, manner: Manner) -> list[Samples]:
         found: list[Samples] = []
-        if self._gone():
-            return found
         computed = self._synthesizer.speak(text, manner)
         try:
             while not self._gone() and (samples := next(computed, None)) is not None:

@@ -71,8 +71,6 @@ class Speech:
         await self.response.write(first)
         async for sound in sounds:
             await self.response.write(sound)
-        if self._gone():
-            self.abort()
 
     def _gone(self) -> bool:
         return self._reason is not None or self._transport is None or self._transport.is_closing()

@@ -20,13 +20,14 @@ def frequency(character: str, voice: str = "low") -> float:
 
 
 class ToneVoice:
-    """`begun` is what it was given to speak, in that order. While `gate` is not set, it stands before a sentence; `passes`
-    of them it lets through. `fails_on`: a word that it breaks at; `refuses`: one that it calls the client's mistake."""
+    """`begun` is what it was given to speak, in that order; `words` what it has computed of it. While `gate` is not
+    set, it stands before a sentence; `passes` of them it lets through. `fails_on`: a word that it breaks at;
+    `refuses`: one that it calls the client's mistake."""
 
     def __init__(self, sample_rate: int = 8000, longest_text: int = 200) -> None:
         self.sample_rate, self.longest_text = sample_rate, longest_text
-        self.letter_s = LETTER_S
         self.begun: list[str] = []
+        self.words: list[str] = []
         self.manners: list[Manner] = []
         self.gate = threading.Event()
         self.gate.set()
@@ -56,6 +57,7 @@ class ToneVoice:
                 raise InvalidRequest("Nobody says this.", "input", "unspeakable")
             yield self._silence()
             for word in text.split():
+                self.words.append(word)
                 if tones := [self._tone(character, manner) for character in word if character.isalnum()]:
                     yield np.concatenate(tones)
             yield self._silence()
@@ -72,6 +74,6 @@ class ToneVoice:
 
     def _tone(self, character: str, manner: Manner) -> Samples:
         voice = manner.blend[0].voice if manner.blend else "low"
-        times = np.arange(round(self.letter_s / manner.speed * self.sample_rate)) / self.sample_rate
+        times = np.arange(round(LETTER_S / manner.speed * self.sample_rate)) / self.sample_rate
         tone: Samples = (LOUDNESS * np.sin(2 * np.pi * frequency(character, voice) * times)).astype(np.float32)
         return tone

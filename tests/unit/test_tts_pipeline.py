@@ -114,7 +114,7 @@ async def test_who_leaves_stops_it_after_the_current_sentence(workers: Workers) 
         assert await anext(found)
         await until(lambda: len(voice.begun) == 2)
     voice.gate.set()
-    assert await settled(voice) == ["One.", "Two."]
+    assert await settled(voice) == ["One.", "Two."] and voice.words == ["One."]
 
 
 async def test_who_has_left_before_is_not_spoken_to(workers: Workers) -> None:
@@ -122,6 +122,26 @@ async def test_who_has_left_before_is_not_spoken_to(workers: Workers) -> None:
     async with aclosing(Pipeline(voice, workers, PAUSE_S, lambda: True).sounds(FOUR, LOW)) as found:
         assert await anext(found, None) is None
     assert voice.begun == []
+
+
+async def test_who_leaves_while_a_sentence_waits_for_a_thread_does_not_hear_of_it() -> None:
+    voice, left, busy = ToneVoice(), False, threading.Event()
+    alone = Workers(1, "tts")
+    async with aclosing(Pipeline(voice, alone, PAUSE_S, lambda: left).sounds(FOUR, LOW)) as found:
+        voice.gate.clear()
+        voice.passes.release()
+        assert await anext(found)
+        await until(lambda: len(voice.begun) == 2)
+        other = asyncio.create_task(alone.run(busy.wait, 30))
+        await asyncio.sleep(0)
+        voice.gate.set()
+        await until(lambda: voice.words == ["One.", "Two."] and not voice.iterators_open)
+        left = True
+        busy.set()
+        assert len([sound async for sound in found]) <= 1
+        assert await other
+    assert voice.begun == ["One.", "Two."]
+    alone.close(wait=True)
 
 
 async def test_a_cancelled_listener_leaves_nothing(workers: Workers) -> None:
@@ -133,7 +153,7 @@ async def test_a_cancelled_listener_leaves_nothing(workers: Workers) -> None:
     with pytest.raises(asyncio.CancelledError):
         await listening
     voice.gate.set()
-    assert await settled(voice) == ["One."]
+    assert await settled(voice) == ["One."] and voice.words == []
 
 
 async def test_errors_come_after_the_sentences_before_them(workers: Workers) -> None:
