@@ -1,6 +1,7 @@
 """Kokoro: speech in American and British English, Spanish, French, Hindi, Italian and Brazilian Portuguese, and with
 further packages in Japanese and Mandarin."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import ClassVar
@@ -21,13 +22,14 @@ from providers.devices import Device
 from providers.errors import ProviderError
 from providers.kokoro.files import ROLE, found
 from providers.kokoro.memory import memory_needs
-from providers.kokoro.names import DEFAULT_VOICE, voices_of
+from providers.kokoro.names import DEFAULT_VOICE, voice_of, voices_of
 from providers.kokoro.options import KokoroSlot
 from providers.kokoro.styles import names_in
 from providers.native.command import native_command, native_environment
 from providers.native.gpus import seeing_its_gpus
 from providers.native.health import probe
 from providers.spec import SlotSpec
+from providers.tts.blend import parsed
 from providers.tts.dialect import VoiceBook, speech_route
 from providers.voices import Voice
 
@@ -49,14 +51,13 @@ class Kokoro(Provider[KokoroSlot]):
         return memory_needs(slot, model, device)
 
     def voices(self, slot: KokoroSlot, model: ModelFiles | None) -> tuple[Voice, ...]:
-        """Those that clients can name: aliases, too."""
-        names = slot.options.voices
+        """Those that clients can name: aliases, too, and none that is not configured."""
+        names: Sequence[str] = slot.options.voices
         if model is not None:
             # A file that cannot be read will not load either, and the slot then says why.
             with suppress(OSError, ProviderError):
-                names = names_in(found(model).voices)
-        aliases = (Voice(alias, f"{alias} ({meant})") for alias, meant in sorted(slot.options.voice_aliases.items()))
-        return (*voices_of(names), *aliases)
+                names = [name for name in names_in(found(model).voices) if name in slot.options.voices]
+        return (*voices_of(names), *(_alias(*one) for one in sorted(slot.options.voice_aliases.items())))
 
     def native(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
         if slot.options.is_child:
@@ -77,6 +78,13 @@ class Kokoro(Provider[KokoroSlot]):
 
     def infer(self, operation: Operation) -> Route | None:
         return _route(operation)
+
+
+def _alias(name: str, meant: str) -> Voice:
+    """A blend speaks the language of its first voice."""
+    shares = parsed(meant)
+    first = voice_of(next(iter(shares)))
+    return Voice(name, f"{name} ({meant})", first.language, first.gender if len(shares) == 1 else "")
 
 
 _route = speech_route(book)

@@ -1,7 +1,6 @@
 """Kokoro's synthesizer over the tiny model: what is asked for can be measured in the samples."""
 
 import gc
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from providers.kokoro.synthesizer import KokoroSynthesizer
 from providers.tiny.kokoro import make_kokoro, styles
 from providers.tts.synthesizer import Manner, Reference, Share
 from tests.support.kokoro_voice import RATE, expected, length, loaded, manner, placement, slot, spoken, tones
+from tests.support.whisper_slot import files, settle, threads
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::SyntaxWarning")
 """Of what pronounces Japanese and Mandarin."""
@@ -223,27 +223,27 @@ def test_closing_waits_for_what_is_computed(tiny: Path) -> None:
 
 def test_threads_are_as_many_as_it_is_given_and_end(tiny: Path) -> None:
     loaded(tiny).close()
-    before = len(os.listdir("/proc/self/task"))
-    for threads in (1, 4):
-        one = loaded(tiny, threads=threads)
+    before = len(threads())
+    for given in (1, 4):
+        one = loaded(tiny, threads=given)
         spoken(one, "hello", manner("af_sky", speed=3))
-        assert len(os.listdir("/proc/self/task")) == before + threads - 1
+        assert len(threads()) == before + given - 1
         one.close()
         gc.collect()
-        assert len(os.listdir("/proc/self/task")) == before
+        settle(lambda: len(threads()) == before)
 
 
 def test_a_closed_one_leaves_no_file(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gc.collect()
-    open_before = len(os.listdir("/proc/self/fd"))
+    before = files()
     one = loaded(tiny)
     for voice in ("af_sky", "ef_dora", "ff_siwis"):
         spoken(one, "hello", manner(voice))
     one.close()
     gc.collect()
     assert list(tmp_path.iterdir()) == []
-    assert len(os.listdir("/proc/self/fd")) == open_before
+    assert len(files()) == len(before)
 
 
 def test_exports_name_tokens_either_way(tiny: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from providers.kokoro.provider import Kokoro
 from providers.kokoro.synthesizer import language
 from providers.tts.messages import SpeechRequest
 from providers.tts.synthesizer import Share
+from providers.voices import Voice
 from tests.support.kokoro_voice import placement, slot
 
 PROVIDER = Kokoro()
@@ -57,12 +58,14 @@ def test_a_name_tells_what_it_can(name: str, known: str | None, title: str, gend
 
 def test_voices_are_those_of_the_file_and_aliases(tmp_path: Path) -> None:
     silent = np.zeros((510, 1, 256), np.float32)
-    np.savez(tmp_path / "v.npz", af_sky=silent, my_own=silent)
+    np.savez(tmp_path / "v.npz", af_sky=silent, my_own=silent, af=silent)
     model = ModelFiles(tmp_path / "m.onnx", {"voices": tmp_path / "v.npz"})
     (tmp_path / "m.onnx").write_bytes(b"\x08")
-    listed = PROVIDER.voices(slot({"voice_aliases": {"nova": "af_nova", "mix": "af_sky(2)+af_bella"}}), model)
+    aliases = {"nova": "af_nova", "mix": "af_sky(2)+bm_lewis"}
+    listed = PROVIDER.voices(slot({"voice_aliases": aliases, "further_voices": ["my_own"]}), model)
     assert [voice.id for voice in listed] == ["af_sky", "my_own", "mix", "nova"]
-    assert listed[2].name == "mix (af_sky(2)+af_bella)"
+    assert listed[2] == Voice("mix", "mix (af_sky(2)+bm_lewis)", "en-US")
+    assert listed[3] == Voice("nova", "nova (af_nova)", "en-US", "female")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4broken", b"<html>"])
