@@ -17,6 +17,7 @@ from providers.spec import SlotSpec
 from providers.tts.blend import LONGEST_NAME, Shares, expanded, parsed
 from providers.tts.options import TtsOptions
 from providers.tts.paths import SPEECH_PATH
+from providers.tts.sentences import speakable
 from providers.voices import Voice
 
 SPEEDS = (0.25, 4.0)
@@ -82,7 +83,7 @@ def _text(request: JsonObject, limit: int) -> str:
     if len(text) > limit:
         message = f"The text has {len(text)} characters; the slot's max_characters is {limit}. Send it in parts."
         raise InvalidRequest(message, "input", "input_too_long")
-    if not any(one.isalnum() for one in text):
+    if not speakable(text):
         found = "nothing that can be spoken" if text.strip() else "no text"
         raise InvalidRequest(f"There is {found} in 'input': it needs a letter or a digit.", "input", "empty_input")
     return text
