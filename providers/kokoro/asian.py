@@ -13,7 +13,10 @@ from pathlib import Path
 Phonemize = Callable[[str], str]
 
 EXTRAS = {"ja": "japanese", "zh": "mandarin"}
-_PACKAGES = {"ja": ("misaki", "fugashi", "jaconv", "mojimoji"), "zh": ("misaki", "jieba", "pypinyin", "cn2an")}
+_PACKAGES = {
+    "ja": ("misaki", "fugashi", "jaconv", "mojimoji"),
+    "zh": ("misaki", "jieba", "pypinyin", "cn2an", "ordered_set"),
+}
 _LATIN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿ][A-Za-zÀ-ÖØ-öø-ÿ'’ -]*")
 _LOOSE_MARK = re.compile(r"\s+([,.;:!?…)”])")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
