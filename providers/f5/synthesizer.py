@@ -44,7 +44,8 @@ class F5Synthesizer:
         self._turns = threading.BoundedSemaphore(at_once)
         self._closed = False
         self._references = References()
-        network.transformer.register_forward_pre_hook(self._go_on)
+        for block in network.transformer.transformer_blocks:
+            block.register_forward_pre_hook(self._go_on)
 
     def check(self, manner: Manner) -> None:
         if manner.reference is None:
@@ -75,11 +76,15 @@ class F5Synthesizer:
         self._references.clear()
 
     def close(self) -> None:
-        """What is being computed ends at its next step."""
+        """What is being computed ends at its next layer: on a CPU, a step of all of them takes long."""
+        import torch  # type: ignore[import-not-found]
+
         self._closed = True
         with self._turns:
             self._network = self._vocoder = None
         self._references.clear()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def _tokens(self, text: str) -> list[str]:
         """Characters, and syllables of Pinyin with their tones; none, if the model knows no letter of the text."""
