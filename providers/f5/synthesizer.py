@@ -98,7 +98,7 @@ class F5Synthesizer:
         return list(tokens) if any(one in known and one[:1].isalnum() for one in tokens) else []
 
     def _spoken(self, tokens: list[str], frames: int, reference: Prepared) -> Samples:
-        import torch  # type: ignore[import-not-found]
+        import torch
 
         told = self._tokens(reference.text)
         with self._turns, torch.inference_mode():
