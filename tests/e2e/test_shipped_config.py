@@ -9,6 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from providers.tiny import make_demo_models
+from providers.tiny.kokoro import styles
 from providers.tiny.moonshine import make_moonshine_streaming
 from providers.tiny.tones import tones
 from tests.e2e.demo import ROOT
@@ -26,16 +27,17 @@ TINY = {
     "rerank": "tiny-rerank.gguf",
     "stt": "tiny-moonshine-streaming",
     "whisper": "tiny-whisper",
+    "tts": "tiny-kokoro/kokoro-v1.0.onnx",
 }
+COMPANIONS = {"mmproj": "tiny-mmproj.gguf", "voices": "tiny-kokoro-voices"}
 
 
 def repos(text: str, models: Path) -> dict[str, dict[str, Path]]:
     """Every Hub file that the configuration names, as a file of a tiny model of the same kind."""
     found: dict[str, dict[str, Path]] = {}
     for slot in yaml.safe_load(text)["applications"][0]["args"]["slots"]:
-        sources = {slot["model"]: TINY[slot["name"]]} | dict.fromkeys(
-            slot.get("companions", {}).values(), "tiny-mmproj.gguf"
-        )
+        sources = {slot["model"]: TINY[slot["name"]]}
+        sources |= {source: COMPANIONS[role] for role, source in slot.get("companions", {}).items()}
         for source, tiny in sources.items():
             organisation, name, *path = source.removeprefix("hf://").split("/")
             found.setdefault(f"{organisation}/{name}", {}).update(files_at("/".join(path), models / tiny))
@@ -47,10 +49,18 @@ def files_at(path: str, model: Path) -> dict[str, Path]:
     return {f"{path}{file.name}": file for file in model.iterdir()} if model.is_dir() else {path: model}
 
 
+def write_voices(folder: Path) -> None:
+    """A file for each voice, as the Hub's repository has them."""
+    folder.mkdir()
+    for name, style in styles().items():
+        style.tofile(folder / f"{name}.bin")
+
+
 def test_every_slot_pulls_its_model_and_answers(servers: ServerPark, tmp_path: Path) -> None:
     text = (ROOT / "configs" / "hal0.yaml").read_text()
     make_demo_models(tmp_path / "tiny")
     make_moonshine_streaming(tmp_path / "tiny" / "tiny-moonshine-streaming")
+    write_voices(tmp_path / "tiny" / "tiny-kokoro-voices")
     with Hub(repos(text, tmp_path / "tiny")) as hub:
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
         server = servers.running(text.replace("port: 8080", "port: PORT"), env)
@@ -76,6 +86,8 @@ def test_every_slot_pulls_its_model_and_answers(servers: ServerPark, tmp_path: P
             assert set(heard("stt", 0.5 * voice / abs(voice).max() + 0.7 * tone).split()) == {"bravo"}
             assert heard("stt", tone) == heard("whisper-1", tone) == "", "tones alone are no speech"
             assert "hello world" in heard("whisper-1", voice)
+            speech_file = client.audio.speech.create(model="tts-1", input="Hello.", voice="nova", response_format="wav")
+            assert speech_file.content.startswith(b"RIFF") and len(speech_file.content) > 10_000
         servers.stop()
 
 

@@ -15,6 +15,8 @@ from providers.base import HealthState, Provider
 from providers.capabilities import Operation
 from providers.container import Container
 from providers.devices import Device
+from providers.f5.options import F5Options
+from providers.kokoro.options import KokoroOptions
 from providers.llamacpp.options import LlamaCppOptions
 from providers.moonshine.options import MoonshineOptions
 from providers.registry import PROVIDERS
@@ -122,6 +124,8 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
         ("`slots[].options` on llama.cpp", LlamaCppOptions),
         ("`slots[].options` on moonshine", MoonshineOptions),
         ("`slots[].options` on faster-whisper", WhisperOptions),
+        ("`slots[].options` on kokoro", KokoroOptions),
+        ("`slots[].options` on f5-tts", F5Options),
         ("`slots[].options.container`", Container),
         ("`ingress`", IngressConfig),
         ("`scheduling`", SchedulingConfig),

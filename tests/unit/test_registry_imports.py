@@ -3,7 +3,11 @@
 import subprocess
 import sys
 
-HEAVY = ("moonshine_voice", "faster_whisper", "ctranslate2", "onnxruntime", "onnx", "av", "tokenizers", "torch", "ray")
+HEAVY = (
+    *("moonshine_voice", "faster_whisper", "ctranslate2", "tokenizers"),
+    *("kokoro_onnx", "phonemizer", "misaki", "jieba", "f5_tts", "torch"),
+    *("onnxruntime", "onnx", "av", "ray"),
+)
 
 
 def test_the_registry_imports_no_engine() -> None:
