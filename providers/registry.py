@@ -16,7 +16,6 @@ ALL: tuple[Provider[Any], ...] = (
     FasterWhisper(),
     Kokoro(),
     F5Tts(),
-    F5Tts(),
 )
 PROVIDERS: MappingProxyType[str, Provider[Any]] = MappingProxyType({one.name: one for one in ALL})
 

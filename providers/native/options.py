@@ -1,9 +1,10 @@
 """What a slot on a native engine may configure of how it runs."""
 
+import os
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from providers.container import Container
 from providers.spec import ProviderOptions
@@ -19,6 +20,11 @@ class NativeOptions(ProviderOptions):
     )
     container: Container | None = Field(default=None, description="own process: in an image with hal0 in it")
     env: Mapping[EnvName, str] = Field(default_factory=dict, description="own process: further environment")
+
+    @field_validator("python")
+    @classmethod
+    def _expanded(cls, python: str | None) -> str | None:
+        return None if python is None else os.path.expanduser(python)
 
     @model_validator(mode="after")
     def _only_of_an_own_process(self) -> "NativeOptions":

@@ -17,28 +17,18 @@ from providers.base import (
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.native.command import native_command, native_environment
+from providers.native.gpus import seeing_its_gpus
 from providers.native.health import probe
 from providers.spec import SlotSpec
 from providers.whisper.languages import ENGLISH, LANGUAGES, named_english
 from providers.whisper.memory import memory_needs
-from providers.whisper.options import WhisperOptions, WhisperSlot
-
-VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+from providers.whisper.options import WhisperSlot
 
 
 def features(slot: SlotSpec) -> Features:
     """What may work: only the model's files tell whether it knows a language. If it does not, the engine refuses it."""
     languages = frozenset({ENGLISH}) if named_english(slot.model) else LANGUAGES
     return Features(languages=languages, word_times=True, keywords=True)
-
-
-def _of_a_child(options: WhisperOptions, placement: Placement) -> WhisperOptions:
-    """A child process, in a container or not, sees all of the node's GPUs, unless it is told which are the slot's; Ray
-    has told the actor."""
-    if placement.device is not Device.CUDA or not placement.accelerator_ids:
-        return options
-    visible = {VISIBLE_DEVICES: ",".join(placement.accelerator_ids)}
-    return options.model_copy(update={"env": visible | dict(options.env)})
 
 
 class FasterWhisper(Provider[WhisperSlot]):
@@ -59,10 +49,10 @@ class FasterWhisper(Provider[WhisperSlot]):
         return AsrServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
 
     def build_env(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
-        return native_environment(_of_a_child(slot.options, placement), placement)
+        return native_environment(seeing_its_gpus(slot.options, placement), placement)
 
     def start_cmd(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> Command:
-        return native_command(slot, _of_a_child(slot.options, placement), model, placement)
+        return native_command(slot, seeing_its_gpus(slot.options, placement), model, placement)
 
     async def health(self, endpoint: Endpoint) -> Health:
         return await probe(endpoint)
