@@ -4,7 +4,7 @@ import asyncio
 import gc
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
@@ -423,6 +423,33 @@ async def test_a_client_that_leaves_stops_everything(way: Any) -> None:
         del task
     gc.collect()
     await until(lambda: not any(isinstance(one, Source) for one in gc.get_objects()))
+
+
+async def test_what_an_engine_has_not_read_is_not_computed_for_nobody() -> None:
+    """Minutes of sound lie between the two by then."""
+    ear = Ear(longest_piece_s=5.0)
+    ear.gate.clear()
+    slot = SlotBench(ears(), [EarEngine(ear)])
+    long = sound_file(np.tile(tones(["alpha", "bravo"], after_s=1.0), 400), 16_000)
+    async with audio_bench(slot) as bench:
+        task = asyncio.create_task(transcribed(bench, long))
+        await until(ear.at_work.is_set)
+        task.cancel()
+        await until(lambda: slot.in_use == 0)
+        ear.gate.set()
+        await until(lambda: ear.iterators_open == 0)
+        await asyncio.wait([task])
+        # One call each for what had been read before it could know.
+        assert await settled(lambda: len(ear.pieces)) <= 4
+
+
+async def settled(count: Callable[[], int]) -> int:
+    """What it is once it has not changed for a while."""
+    last, same = count(), 0
+    while same < 20:
+        await asyncio.sleep(0.02)
+        last, same = (count(), 0) if count() != last else (last, same + 1)
+    return last
 
 
 async def test_a_client_that_leaves_while_it_waits_for_the_slot() -> None:
