@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from providers.spec import SlotSpec
+from providers.native.options import NativeSlot
 from providers.tts.options import TtsOptions
 
 
@@ -26,5 +26,5 @@ class F5Options(TtsOptions):
     )
 
 
-class F5Slot(SlotSpec):
+class F5Slot(NativeSlot):
     options: F5Options = F5Options()

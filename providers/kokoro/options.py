@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import Field, model_validator
 
 from providers.kokoro.names import VOICE_NAMES
-from providers.spec import SlotSpec
+from providers.native.options import NativeSlot
 from providers.tts.blend import parsed
 from providers.tts.options import TtsOptions, VoiceName
 
@@ -40,5 +40,5 @@ class KokoroOptions(TtsOptions):
             yield f"voice_aliases.{alias}", meant
 
 
-class KokoroSlot(SlotSpec):
+class KokoroSlot(NativeSlot):
     options: KokoroOptions = KokoroOptions()

@@ -7,14 +7,10 @@ from functools import partial
 from typing import ClassVar
 
 from providers.base import (
-    Command,
-    Endpoint,
-    Health,
     MemoryNeeds,
     ModelFiles,
     NativeEngine,
     Placement,
-    Provider,
     Route,
 )
 from providers.capabilities import Capability, Operation
@@ -25,9 +21,7 @@ from providers.kokoro.memory import memory_needs
 from providers.kokoro.names import DEFAULT_VOICE, voice_of, voices_of
 from providers.kokoro.options import KokoroSlot
 from providers.kokoro.styles import names_in
-from providers.native.command import native_command, native_environment
-from providers.native.gpus import seeing_its_gpus
-from providers.native.health import probe
+from providers.native.provider import NativeProvider
 from providers.spec import SlotSpec
 from providers.tts.blend import parsed
 from providers.tts.dialect import VoiceBook, speech_route
@@ -40,7 +34,7 @@ def book(slot: SlotSpec) -> VoiceBook:
     return VoiceBook({voice.id: voice for voice in voices_of(slot.options.voices)}, DEFAULT_VOICE)
 
 
-class Kokoro(Provider[KokoroSlot]):
+class Kokoro(NativeProvider[KokoroSlot]):
     name = "kokoro"
     spec = KokoroSlot
     capabilities = frozenset({Capability.SPEECH})
@@ -59,22 +53,11 @@ class Kokoro(Provider[KokoroSlot]):
                 names = [name for name in names_in(found(model).voices) if name in slot.options.voices]
         return (*voices_of(names), *(_alias(*one) for one in sorted(slot.options.voice_aliases.items())))
 
-    def native(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
-        if slot.options.is_child:
-            return None
+    def engine(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> NativeEngine:
         from providers.kokoro.loading import load
         from providers.tts.server import TtsServer
 
         return TtsServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
-
-    def build_env(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
-        return native_environment(seeing_its_gpus(slot.options, placement), placement)
-
-    def start_cmd(self, slot: KokoroSlot, model: ModelFiles, placement: Placement) -> Command:
-        return native_command(slot, seeing_its_gpus(slot.options, placement), model, placement)
-
-    async def health(self, endpoint: Endpoint) -> Health:
-        return await probe(endpoint)
 
     def infer(self, operation: Operation) -> Route | None:
         return _route(operation)

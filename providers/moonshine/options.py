@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from providers.asr.options import AsrOptions
-from providers.spec import SlotSpec
+from providers.native.options import NativeSlot
 
 Language = Literal["ar", "de", "en", "es", "ja", "ko", "tl", "uk", "vi", "zh"]
 
@@ -22,5 +22,5 @@ class MoonshineOptions(AsrOptions):
         return LATIN_TOKENS_PER_S if self.language in LATIN else OTHER_TOKENS_PER_S
 
 
-class MoonshineSlot(SlotSpec):
+class MoonshineSlot(NativeSlot):
     options: MoonshineOptions = MoonshineOptions()

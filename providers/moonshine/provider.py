@@ -5,14 +5,10 @@ from typing import ClassVar
 
 from providers.asr.dialect import Features, route
 from providers.base import (
-    Command,
-    Endpoint,
-    Health,
     MemoryNeeds,
     ModelFiles,
     NativeEngine,
     Placement,
-    Provider,
     Route,
 )
 from providers.capabilities import Capability, Operation
@@ -20,8 +16,7 @@ from providers.devices import Device
 from providers.moonshine.memory import memory_needs
 from providers.moonshine.names import ROLES
 from providers.moonshine.options import MoonshineSlot
-from providers.native.command import native_command, native_environment
-from providers.native.health import probe
+from providers.native.provider import NativeProvider
 from providers.spec import SlotSpec
 
 
@@ -32,7 +27,7 @@ def features(slot: SlotSpec) -> Features:
     return Features(languages=frozenset({slot.options.language}), word_times=True, keywords=True)
 
 
-class Moonshine(Provider[MoonshineSlot]):
+class Moonshine(NativeProvider[MoonshineSlot]):
     name = "moonshine"
     spec = MoonshineSlot
     capabilities = frozenset({Capability.TRANSCRIPTION})
@@ -42,22 +37,11 @@ class Moonshine(Provider[MoonshineSlot]):
     def memory_needs(self, slot: MoonshineSlot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
         return memory_needs(slot, model, device)
 
-    def native(self, slot: MoonshineSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
-        if slot.options.is_child:
-            return None
+    def engine(self, slot: MoonshineSlot, model: ModelFiles, placement: Placement) -> NativeEngine:
         from providers.asr.server import AsrServer
         from providers.moonshine.loading import load
 
         return AsrServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
-
-    def build_env(self, slot: MoonshineSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
-        return native_environment(slot.options, placement)
-
-    def start_cmd(self, slot: MoonshineSlot, model: ModelFiles, placement: Placement) -> Command:
-        return native_command(slot, slot.options, model, placement)
-
-    async def health(self, endpoint: Endpoint) -> Health:
-        return await probe(endpoint)
 
     def infer(self, operation: Operation) -> Route | None:
         return _route(operation) if operation is not Operation.TRANSLATION else None

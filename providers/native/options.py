@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from providers.container import Container
-from providers.spec import ProviderOptions
+from providers.spec import ProviderOptions, SlotSpec
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -37,3 +37,7 @@ class NativeOptions(ProviderOptions):
     @property
     def is_child(self) -> bool:
         return self.own_process or self.python is not None or self.container is not None
+
+
+class NativeSlot(SlotSpec):
+    options: NativeOptions = NativeOptions()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from providers.asr.options import AsrOptions
-from providers.spec import SlotSpec
+from providers.native.options import NativeSlot
 from providers.whisper.languages import LANGUAGES
 
 ComputeType = Literal[
@@ -46,5 +46,5 @@ class WhisperOptions(AsrOptions):
         return self.vad_filter if self.vad_filter is not None else self.voice_detector == "silero"
 
 
-class WhisperSlot(SlotSpec):
+class WhisperSlot(NativeSlot):
     options: WhisperOptions = WhisperOptions()

@@ -4,21 +4,15 @@ from functools import partial
 
 from providers.asr.dialect import Features, route
 from providers.base import (
-    Command,
-    Endpoint,
-    Health,
     MemoryNeeds,
     ModelFiles,
     NativeEngine,
     Placement,
-    Provider,
     Route,
 )
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
-from providers.native.command import native_command, native_environment
-from providers.native.gpus import seeing_its_gpus
-from providers.native.health import probe
+from providers.native.provider import NativeProvider
 from providers.spec import SlotSpec
 from providers.whisper.languages import ENGLISH, LANGUAGES, named_english
 from providers.whisper.memory import memory_needs
@@ -31,7 +25,7 @@ def features(slot: SlotSpec) -> Features:
     return Features(languages=languages, word_times=True, keywords=True)
 
 
-class FasterWhisper(Provider[WhisperSlot]):
+class FasterWhisper(NativeProvider[WhisperSlot]):
     name = "faster-whisper"
     spec = WhisperSlot
     capabilities = frozenset({Capability.TRANSCRIPTION, Capability.TRANSLATION})
@@ -40,22 +34,11 @@ class FasterWhisper(Provider[WhisperSlot]):
     def memory_needs(self, slot: WhisperSlot, model: ModelFiles, device: Device) -> MemoryNeeds | None:
         return memory_needs(slot, model, device)
 
-    def native(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
-        if slot.options.is_child:
-            return None
+    def engine(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> NativeEngine:
         from providers.asr.server import AsrServer
         from providers.whisper.loading import load
 
         return AsrServer(partial(load, slot, model, placement), slot.options, placement, slot.parallel_requests)
-
-    def build_env(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> dict[str, str]:
-        return native_environment(seeing_its_gpus(slot.options, placement), placement)
-
-    def start_cmd(self, slot: WhisperSlot, model: ModelFiles, placement: Placement) -> Command:
-        return native_command(slot, seeing_its_gpus(slot.options, placement), model, placement)
-
-    async def health(self, endpoint: Endpoint) -> Health:
-        return await probe(endpoint)
 
     def infer(self, operation: Operation) -> Route | None:
         return _route(operation)
