@@ -32,7 +32,7 @@ from benchmarks.speaking_cases import (
     make_slot,
 )
 from benchmarks.speaking_client import PATH, request_of, speak
-from benchmarks.speaking_report import markdown, undecided, write
+from benchmarks.speaking_report import added_ms, markdown, undecided, write
 from benchmarks.speaking_runs import Speak, Spoken, spoken
 from benchmarks.speech_runs import Effort
 from providers.kokoro.options import KokoroSlot
@@ -205,6 +205,16 @@ def test_an_aim_between_the_rounds_is_undecided() -> None:
     assert undecided([straddling, met, missed]) == [straddling]
     assert f"- {SPEED.title}, {PLAIN}" in markdown(RECORD, [straddling]).splitlines()
     assert "Undecided" not in markdown(RECORD, [met, missed])
+
+
+def test_costs_are_shown_beside_a_real_model() -> None:
+    one = speed(PLAIN, 50.0, 40.0, 100.0)  # 10, 15 and 0 ms more than the library's 10 ms for a second
+    assert added_ms(one) == pytest.approx(10.0)
+    assert f"| {SPEED.title} | {PLAIN} | +10.00 ms | 0.952 |" in markdown(RECORD, [one]).splitlines()
+    first = next(case for case in CASES if case.measure is Measure.FIRST)
+    metric, unit, comparison = METRICS[first.measure]
+    other = Measurement(first.name, first.title, 1, metric, unit, comparison, PLAIN, (1.0,), (2.0,))
+    assert "In proportion" not in markdown(RECORD, [other])
 
 
 def test_results_are_written_as_json_and_as_tables(tmp_path: Path) -> None:
