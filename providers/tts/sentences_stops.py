@@ -7,9 +7,16 @@ CLOSERS = "\"'”“’‘»«›‹)\\]}」』】）》〉*_"
 OPENERS = "\"'“‘„‚«‹([{¿¡「『【（《〈*_–—-"
 WIDE = "。！？｡।॥؟۔։።፧။៕"
 """They end a sentence whatever follows; the others want a space behind them."""
-STOP = re.compile(rf"([.!?…‽⁇⁈⁉{WIDE}]+)[{CLOSERS}]*(?:\s»(?=\s|\Z))?")
+STOP = re.compile(
+    rf"([.!?…‽⁇⁈⁉{WIDE}]+)(?:[“‘](?!\w)|[{CLOSERS.translate(str.maketrans('', '', '“‘'))}])*(?:\s»(?=\s|\Z))?"
+)
+"""`“` closes what is quoted in German; in Chinese, where no space tells, it opens what a letter follows."""
 NEXT = re.compile(rf"\s*[{re.escape(OPENERS)}\s]*")
 WORD = re.compile(r"[^\W\d_]+")
+SPACED = re.compile(r"(?<!\S)(?:[^\W\d_]\.\s)+\S+\Z")
+"""`z. B`, as typographers want it."""
+GOES_ON = f"，、；：{WIDE}"
+"""After a mark of `WIDE`, and what closes behind it, the sentence is not over."""
 LONGEST_WORD = 40
 
 
@@ -19,17 +26,25 @@ def _words(text: str) -> frozenset[str]:
 
 TITLES = _words("""
     dr mr mrs ms mx prof sr sra srta mme mlle hr fr frl gen col capt cpt lt cmdr sgt rev hon pres gov sen rep
-    dott dott.ssa sig sig.ra st ste mt ft vs cf ca approx bzw evtl ggf inkl vgl resp al
+    messrs adm maj supt dra dras drs sres sras srs srtas profa dña mmes mgr sigg sig.na avv egr डॉ प्रो
+    dott dott.ssa sig sig.ra st ste mt ft vs cf ca approx aprox bzw bzgl evtl ggf inkl exkl zzgl sog vgl resp al
 """)
 """Something follows that they belong to."""
 NUMBERED = _words("""
-    no nos nr nrs núm art abs bd vol ch sec fig figs eq p pp s tel ext ed rm apt
+    no nos nr nrs núm art abs bd vol ch chap cap kap sec fig figs abb tab eq p pp s pag pág tel tél ext ed rm apt
+    str max min est env
     jan feb mar apr jun jul aug sep sept oct nov dec okt dez
 """)
 """The same before a number; else words of their own."""
-DOTTED = _words("e.g i.e z.b d.h u.a o.ä s.o s.u i.d.r p.ej p.ex c.-à-d v.chr n.chr ph.d")
+PERHAPS_LAST = _words("jr inc ltd co corp bros mio mrd tsd av avda ave blvd")
+"""Something follows that they belong to, or a new sentence does."""
+DOTTED = _words("e.g i.e z.b d.h u.a v.a z.t o.ä s.o s.u i.d.r p.ej p.ex c.-à-d v.chr n.chr ph.d")
 """Never the last word of a sentence that another follows, or hardly ever."""
-BEFORE_ORDINALS = _words("am im der die das den dem des det vom zum zur seit ab bis")
+BEFORE_ORDINALS = _words("""
+    am im beim der die das den dem des det vom zum zur seit ab bis jede jeder jedes jeden jedem
+    mein meine meinen meinem meiner sein seine seinen seinem seiner ihr ihre ihren ihrem ihrer
+    unser unsere unseren unserem unserer dieser dieses diesen diesem
+""")
 MONTHS = _words("januar jänner februar märz april mai juni juli august september oktober november dezember")
 """German and its neighbours write `3.` for the third."""
 STARTERS = _words("""
@@ -55,9 +70,12 @@ def _ends(block: str, start: int, stop: re.Match[str], cased: bool) -> bool:
     marks = stop.group(1)
     following = NEXT.match(block, stop.end())
     assert following is not None
-    if following.end() == len(block) or any(mark in WIDE for mark in marks):
+    if following.end() == len(block):
         return True
     upcoming = block[following.end()]
+    if any(mark in WIDE for mark in marks):
+        # Japanese says who said it: 「何？」と彼は言った。
+        return upcoming not in GOES_ON and not (upcoming == "と" and stop.group()[-1] in "」』")
     if not following.group():
         return upcoming >= "\u2e80" and upcoming.isalpha()
     if not following.group()[0].isspace():
@@ -79,15 +97,18 @@ def _period_ends(block: str, start: int, stop: re.Match[str], upcoming: int) -> 
     at_start = block[: stop.start()].lstrip(OPENERS) == word if stop.start() <= LONGEST_WORD else False
     if at_start and (len(word) == 1 or (word.isdecimal() and len(word) <= 3)):
         return False
-    if known in TITLES or known in DOTTED:
+    if known in TITLES or known in DOTTED or _spaced(before) in DOTTED:
         return False
-    if block[upcoming].isdigit() and (known in NUMBERED or known.rpartition(".")[2] in NUMBERED):
+    numbered = known in NUMBERED or known.rpartition(".")[2] in NUMBERED or known.endswith("str")
+    if numbered and block[upcoming].isdigit():
         return False
     following = WORD.match(block, upcoming)
     then = following.group().lower() if following is not None else ""
+    if len(then) == 1 and block.startswith(".", upcoming + 1):
+        then = ""  # an initial: "J. A. Baker"
     if word.isdecimal() and len(word) <= 2:
         return then not in MONTHS and (then in STARTERS or not _before_ordinal(before))
-    return not _initials(word) or then in STARTERS
+    return not (_initials(word) or known in PERHAPS_LAST) or then in STARTERS
 
 
 def _before_ordinal(before: str) -> bool:
@@ -95,6 +116,13 @@ def _before_ordinal(before: str) -> bool:
     return len(words) > 1 and words[-2].lower() in BEFORE_ORDINALS
 
 
+def _spaced(before: str) -> str:
+    found = SPACED.search(before)
+    return "".join(found.group().split()).lower() if found is not None else ""
+
+
 def _initials(word: str) -> bool:
-    """`J`, `U.S.A`."""
+    """`J`, `U.S.A`, and the `z` of `z. B.`"""
+    if len(word) == 1:
+        return word.isupper() or word.islower()
     return bool(word) and all(len(part) == 1 and part.isupper() for part in word.split("."))

@@ -29,16 +29,27 @@ def texts(text: str, longest: int = LONGEST) -> list[str]:
         "The U.S. Army came to the U.K. Parliament.",
         "She has a Ph.D. Student here.",
         "Pay Inc. a fee, etc. and go.",
+        "Das gilt z. B. Montag, d. h. Der Rest, u. a. Dinge.",
+        "Es war 44 v. Chr. im Winter.",
+        "La Dra. López vive en la Av. Paulista, pág. 5.",
+        "Er hat 5 Mio. Euro und wohnt Hauptstr. 5, Kap. 3.",
+        "On Martin Luther King Jr. Day came Warner Bros. Pictures.",
+        "डॉ. शर्मा और प्रो. राव आए",
         # Numbers.
         "It costs 3.14 or 1.000,50 at 12:30 with v1.2.3 and 5 %.",
+        "Sie feierte ihren 50. Geburtstag.",
         "Am 3. Oktober und am 24. Dezember, im 19. Jahrhundert und bis zum 2. Weltkrieg.",
         # Names.
         "J. R. R. Tolkien and George W. Bush met.",
+        "It was written by J. A. Baker, T. E. Lawrence and C. I. Lewis.",
         # What is said within a sentence.
         '"What?" he asked.',
         "He (wait!) left.",
         "Wait... what did you say?",
         "Well… maybe so.",
+        "「何？」と彼は言った。",
+        "「はい。」、そして（本当に？）。",
+        "“真的？”，她问。",
         # Addresses.
         "Write to a.b@example.org or see https://example.org/a.b?c=d.e!f of ours.",
         "Read example.com. or not".removesuffix(". or not"),
@@ -69,6 +80,11 @@ def test_what_is_one_sentence(whole: str) -> None:
         ("You are late! where were you?", ["You are late!", "where were you?"]),
         ("¡Hola! ¿Qué tal?¡Bien!", ["¡Hola!", "¿Qué tal?", "¡Bien!"]),
         ("你好。世界！「再见。」他说?是", ["你好。", "世界！", "「再见。」", "他说?", "是"]),
+        ("你呢？“我很好。”他说。", ["你呢？", "“我很好。”", "他说。"]),
+        (
+            "It is of Warner Bros. The rest is by Jr. He left.",
+            ["It is of Warner Bros.", "The rest is by Jr.", "He left."],
+        ),
         ("今日は。元気ですか？はい", ["今日は。", "元気ですか？", "はい"]),
         ("नमस्ते। आप कैसे हैं॥ ठीक", ["नमस्ते।", "आप कैसे हैं॥", "ठीक"]),
         ("ما اسمك؟ أنا بخير. نعم", ["ما اسمك؟", "أنا بخير.", "نعم"]),
@@ -104,6 +120,17 @@ def test_lines_lists_and_paragraphs() -> None:
     assert {piece.pause for piece in found[:-3]} == {Pause.SENTENCE}
 
 
+def test_full_lines_of_ideographs_go_on() -> None:
+    assert texts("我们今天去了公园看到了很多人在那里玩耍并且吃\n了很多东西。\n第二行\n短") == [
+        "我们今天去了公园看到了很多人在那里玩耍并且吃了很多东西。",
+        "第二行",
+        "短",
+    ]
+    assert texts("한국어 문장은 이렇게 길게 쓰면 줄이 바뀌는 경우가\n있습니다") == [
+        "한국어 문장은 이렇게 길게 쓰면 줄이 바뀌는 경우가 있습니다"
+    ]
+
+
 def test_verses_are_lines_of_their_own() -> None:
     assert texts("Tyger Tyger, burning bright,\nIn the forests of the night;\r\nWhat immortal hand") == [
         "Tyger Tyger, burning bright,",
@@ -118,6 +145,7 @@ def test_verses_are_lines_of_their_own() -> None:
         ("Good 😀 day 👨‍👩‍👧🏽! ☀️ Yes 🇩🇪.", ["Good day !", "Yes ."]),
         ("Press 1️⃣ now ❶ ①.", ["Press 1 now ❶ ①."]),
         ("It is 20 °C, © 2020, 5 € and 3×4→5.", ["It is 20 °C, © 2020, 5 € and 3×4 5."]),
+        ("It is −5 °C, x ≤ 5, √2 ≠ 1.", ["It is −5 °C, x ≤ 5, √2 ≠ 1."]),
         ("a\0b\x1b[31mc\u200bd\ufeffe\u202ef\ud800g", ["ab[31mcdefg"]),
         ("**So.** *It* is 2*3, 2 * 3 and 2**3: ***yes***.", ["So.", "It is 2*3, 2 * 3 and 2**3: yes."]),
         ("one\ttwo\u00a0three\u3000four", ["one two three four"]),
