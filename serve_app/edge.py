@@ -9,10 +9,11 @@ import time
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import ProviderError
-from serve_app.errors import Answer, BadRequest, ServingError, answer_for
+from serve_app.errors import Answer, BadRequest, MethodNotAllowed, ServingError, answer_for
 from serve_app.http_io import ClientGone, send_answer
 from serve_app.logs import FIELDS
 from serve_app.paths import ANTHROPIC_PATHS
@@ -69,7 +70,7 @@ class Edge:
                 logger.exception("request %s failed", request_id)
             if status:
                 raise  # the answer has begun: only a broken connection tells the client
-            await send_answer(send_and_note, answer_for(in_our_terms(error)), scope["path"] in ANTHROPIC_PATHS)
+            await send_answer(send_and_note, answer_for(in_our_terms(error, scope)), scope["path"] in ANTHROPIC_PATHS)
         finally:
             if access.isEnabledFor(logging.INFO):
                 log_access(scope, scope["method"], request_id, status, time.perf_counter() - began)
@@ -90,7 +91,7 @@ class Edge:
         except Exception as error:
             if not foreseen(error):
                 logger.exception("session %s failed", request_id)
-            await handshake.fail(answer_for(in_our_terms(error)))
+            await handshake.fail(answer_for(in_our_terms(error, scope)))
         finally:
             if access.isEnabledFor(logging.INFO):
                 log_access(scope, "WS", request_id, handshake.status or CLIENT_CLOSED, time.perf_counter() - began)
@@ -129,16 +130,22 @@ def foreseen(error: Exception) -> bool:
     return isinstance(error, ServingError | ProviderError | HTTPException)
 
 
-def in_our_terms(error: Exception) -> Exception:
+def in_our_terms(error: Exception, scope: Scope) -> Exception:
     """Starlette's own errors are about the route."""
     if not isinstance(error, HTTPException):
         return error
     if error.status_code == 404:
         return NO_ROUTE
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return BadRequest(405, f"This route does not take that method; allowed: {allowed}.", "method_not_allowed")
+        return MethodNotAllowed(methods_of(scope))
     return BadRequest(error.status_code, str(error.detail))
+
+
+def methods_of(scope: Scope) -> tuple[str, ...]:
+    """All that the path takes. Starlette tells of the first route alone, and a path may have one for each method."""
+    routes = (route for route in scope["router"].routes if isinstance(route, Route))
+    fitting = (route for route in routes if route.matches(scope)[0] is not Match.NONE)
+    return tuple(sorted({method for route in fitting for method in route.methods or ()}))
 
 
 def log_access(scope: Scope, method: str, request_id: str, status: int, seconds: float) -> None:

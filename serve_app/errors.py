@@ -54,6 +54,8 @@ class ServingError(Exception):
     retry_after_s: float | None = None
     extra: JsonObject = {}
     """What the answer holds beside the error."""
+    allow: tuple[str, ...] = ()
+    """The methods that the route takes, if the client's is none of them."""
 
     @property
     def message(self) -> str:
@@ -67,6 +69,18 @@ class BadRequest(ServingError):
 
     def __str__(self) -> str:
         return str(self.args[1])
+
+
+class MethodNotAllowed(ServingError):
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, allow: tuple[str, ...]) -> None:
+        super().__init__(allow)
+        self.allow = allow
+
+    def __str__(self) -> str:
+        return f"This route does not take that method; allowed: {', '.join(self.allow)}."
 
 
 class LoadFailed(ServingError):
@@ -180,6 +194,8 @@ class Answer:
     param: str | None = None
     retry_after_s: float | None = None
     extra: JsonObject = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+    """Methods, of a 405: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.6"""
 
     def openai(self) -> JsonObject:
         error: JsonObject = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
@@ -210,6 +226,7 @@ def answer_for(error: BaseException) -> Answer:
                 error.param,
                 error.retry_after_s,
                 error.extra,
+                error.allow,
             )
         case ProviderError():
             return Answer(503, str(error), type_of(503), "engine_misconfigured")

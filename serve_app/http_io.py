@@ -125,4 +125,6 @@ async def send_answer(send: Send, answer: Answer, anthropic: bool) -> None:
     headers = [JSON_TYPE]
     if answer.retry_after_s is not None:
         headers.append((b"retry-after", str(max(1, round(answer.retry_after_s))).encode()))
+    if answer.allow:
+        headers.append((b"allow", ", ".join(answer.allow).encode()))
     await send_whole(send, answer.status, headers, dump_json(answer.anthropic() if anthropic else answer.openai()))

@@ -7,6 +7,7 @@ The fields are OpenAI's (https://platform.openai.com/docs/api-reference/audio/cr
 import unicodedata
 from dataclasses import dataclass
 
+from providers.tts.sentences import speakable
 from serve_app.audio.fields import Fields
 from serve_app.errors import BadRequest
 from serve_app.voices.names import checked_name
@@ -53,5 +54,8 @@ def _transcript(fields: Fields) -> str | None:
             raise BadRequest(400, message, "invalid_value", param)
         if any(unicodedata.category(one) == "Cc" for one in text):
             raise BadRequest(400, f"Invalid value for '{param}': control characters.", "invalid_value", param)
+        if not speakable(text):
+            message = f"Invalid value for '{param}': nothing in it can be spoken; it needs a letter or a digit."
+            raise BadRequest(400, message, "invalid_value", param)
         return text
     return None

@@ -203,6 +203,7 @@ async def test_what_is_no_sound(deaf: CloneBench, content: bytes, told: str) -> 
         ({"name": " "}, "missing_required_parameter", "name"),
         ({"transcript": "a" * 2001}, "invalid_value", "transcript"),
         ({"transcript": "", "ref_text": "a\0b"}, "invalid_value", "ref_text"),
+        ({"transcript": "... ?!"}, "invalid_value", "transcript"),
         ({"type": "prompt"}, "invalid_value", "type"),
         ({"model": "tts"}, "unsupported_capability", "model"),
         ({"model": "nobody"}, "model_not_found", "model"),

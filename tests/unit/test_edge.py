@@ -6,11 +6,22 @@ from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import EngineError, InvalidRequest, ProviderError
 from serve_app.edge import Edge
-from serve_app.errors import BadRequest, EngineDied, LoadFailed, QueueFull, SlotUnplaceable, StillLoading
+from serve_app.errors import (
+    BadRequest,
+    EngineDied,
+    LoadFailed,
+    MethodNotAllowed,
+    QueueFull,
+    SlotUnplaceable,
+    StillLoading,
+)
 from serve_app.http_io import ClientGone, send_start, send_whole
 from serve_app.logs import FIELDS
 from serve_app.security import Door, Keys
@@ -25,7 +36,7 @@ ERRORS: list[tuple[Exception, int, str, str | None]] = [
     (QueueFull("chat", 2), 429, "rate_limit_error", "queue_full"),
     (ProviderError("no program"), 503, "server_error", "engine_misconfigured"),
     (HTTPException(404), 404, "invalid_request_error", "no_route"),
-    (HTTPException(405, headers={"Allow": "GET"}), 405, "invalid_request_error", "method_not_allowed"),
+    (MethodNotAllowed(("GET",)), 405, "invalid_request_error", "method_not_allowed"),
     (HTTPException(418, "tea"), 418, "invalid_request_error", None),
     (ZeroDivisionError("secret inside"), 500, "server_error", "internal_error"),
 ]
@@ -48,13 +59,26 @@ async def receive() -> Message:
     return {"type": "http.request"}
 
 
-async def ask(app: App, keys: Keys = Keys(()), path: str = "/v1/models", client: str = "127.0.0.1") -> list[Message]:  # noqa: B008
+async def ask(
+    app: ASGIApp,
+    keys: Keys = Keys(()),  # noqa: B008
+    path: str = "/v1/models",
+    client: str = "127.0.0.1",
+    method: str = "GET",
+) -> list[Message]:
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "client": (client, 1), "headers": [(b"x-request-id", b"r")]}
+    scope = {
+        "type": "http",
+        "app": app,  # else Starlette answers for itself
+        "method": method,
+        "path": path,
+        "client": (client, 1),
+        "headers": [(b"x-request-id", b"r")],
+    }
     await Edge(app, keys, Door(keys, False, frozenset()))(scope, receive, send)
     return sent
 
@@ -83,6 +107,20 @@ async def test_a_load_that_takes_long_is_told_with_how_far_it_is() -> None:
     assert body_of(sent).keys() == {"error", "loading"}
     assert body_of(sent)["error"]["code"] == "model_loading"
     assert body_of(sent)["loading"] == {"model": "chat", "state": "pulling", "progress": 0.5}
+
+
+async def test_methods_that_a_path_takes_are_told_though_each_has_a_route_of_its_own() -> None:
+    async def nothing(_: Request) -> Response:
+        return Response()
+
+    routes = [
+        Route("/v1/voices", nothing),
+        Route("/v1/voices", nothing, methods=["POST"]),
+        Route("/v1/{name}", nothing),
+    ]
+    sent = await ask(Router([*routes, Route("/v1/other", nothing)]), path="/v1/voices", method="PUT")
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"allow"]) == (405, b"GET, HEAD, POST")
+    assert body_of(sent)["error"]["message"].endswith("allowed: GET, HEAD, POST.")
 
 
 async def test_anthropics_clients_get_theirs() -> None:
