@@ -30,6 +30,8 @@ SAMPLE_BYTES = 2
 LONGEST_S = 6 * 3600.0
 MOST_BAD = 500
 """Packets in a row; some are skipped, as players do."""
+LOWEST_HZ, HIGHEST_HZ = 1_000, 768_000
+"""Of recorders. Beyond, a few bytes would become gigabytes: of samples below, of the resampler's filter above."""
 
 Pieces = Generator[bytes, None, None]
 
@@ -183,9 +185,12 @@ def _sound(container: "InputContainer") -> "AudioStream":
     import av
 
     stream = container.streams.best("audio")
-    if not isinstance(stream, av.AudioStream):
-        found = ", ".join(sorted({one.type for one in container.streams})) or "nothing"
-        raise invalid_audio(f"it holds no sound that can be decoded, only {found}")
+    # A stream whose coding has no decoder has no context.
+    if not isinstance(stream, av.AudioStream) or stream.codec_context is None:
+        found = sorted({one.type for one in container.streams})
+        if "audio" in found:
+            raise invalid_audio("its sound is in a coding that is not known here")
+        raise invalid_audio(f"it holds no sound that can be decoded, only {', '.join(found) or 'nothing'}")
     stream.codec_context.thread_count = 1
     return stream
 
@@ -220,8 +225,20 @@ def _resampled(frames: "Generator[AudioFrame, None, None]", rate: int) -> Pieces
             yield from map(_bytes, resampler.resample(None))
             resampler = _resampler(rate)
         shape = new_shape
-        yield from map(_bytes, resampler.resample(frame))
+        yield from map(_bytes, _mixed(resampler, frame))
     yield from map(_bytes, resampler.resample(None))
+
+
+def _mixed(resampler: "AudioResampler", frame: "AudioFrame") -> "list[AudioFrame]":
+    """Mono. Raises `BadRequest` for a rate at which nobody records, or channels that stand nobody knows where."""
+    import av
+
+    if not LOWEST_HZ <= frame.sample_rate <= HIGHEST_HZ:
+        raise invalid_audio(f"its rate is {frame.sample_rate} Hz, which is not from {LOWEST_HZ} to {HIGHEST_HZ}")
+    try:
+        return resampler.resample(frame)
+    except av.FFmpegError as error:
+        raise invalid_audio(f"its {frame.layout.nb_channels} channels cannot be mixed into one") from error
 
 
 def _resampler(rate: int) -> "AudioResampler":

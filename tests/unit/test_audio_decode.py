@@ -5,6 +5,8 @@ import contextlib
 import gc
 import io
 import os
+import resource
+import struct
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -208,6 +210,38 @@ async def test_what_is_no_sound_is_refused(content: bytes, found: str) -> None:
     assert found in await refusal(content)
 
 
+def wav_of(rate: int = SAMPLE_RATE, channels: int = 1, coding: int = 1) -> bytes:
+    """A header that may say anything, and a second of 16 kHz silence in each channel."""
+    data = bytes(2 * channels * SAMPLE_RATE)
+    shape = struct.pack("<HHIIHH", coding, channels, rate, rate * channels * 2 % 2**32, channels * 2, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 36 + len(data))
+        + b"WAVEfmt \x10\0\0\0"
+        + shape
+        + b"data"
+        + struct.pack("<I", len(data))
+        + data
+    )
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 100_000_007, 2**31 - 1])
+async def test_a_rate_at_which_nothing_is_recorded_is_refused(rate: int) -> None:
+    """One of 100 MHz took gigabytes for the filter of its resampler, one of 1 Hz for its samples."""
+    before = resident_peak_bytes()
+    assert f"its rate is {rate} Hz" in await refusal(wav_of(rate))
+    assert resident_peak_bytes() - before < 100_000_000
+
+
+@pytest.mark.parametrize("channels", [9, 64, 255])
+async def test_channels_of_no_known_arrangement_are_refused(channels: int) -> None:
+    assert f"its {channels} channels cannot be mixed" in await refusal(wav_of(channels=channels))
+
+
+async def test_a_coding_of_sound_that_nobody_knows_is_refused_as_such() -> None:
+    assert "in a coding that is not known here" in await refusal(wav_of(coding=0x7777))
+
+
 async def test_much_of_nothing_is_refused_at_once() -> None:
     with tempfile.TemporaryFile() as file:
         file.truncate(200_000_000)
@@ -314,6 +348,10 @@ async def nothing_is_left() -> None:
         while any(isinstance(one, Source) for one in gc.get_objects()):
             await asyncio.sleep(0.01)
             gc.collect()
+
+
+def resident_peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def resident_bytes() -> int:
