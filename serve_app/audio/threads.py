@@ -19,4 +19,6 @@ async def in_thread(work: Callable[[], T], abandon: Callable[[], None] = lambda:
         while not running.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # nobody is left to hear of it; else asyncio complains
         raise
