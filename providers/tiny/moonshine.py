@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from providers.tiny.folders import is_made, model_folder, recorded_folder
 from providers.tiny.moonshine_tokens import packed_vocabulary
+from providers.tiny.tones import ALPHABET, Alphabet
 
 if TYPE_CHECKING:
     from providers.tiny.moonshine_graph import Graph
@@ -24,7 +25,7 @@ def require_tools() -> None:
         raise ToolsMissing("making tiny speech models needs the package onnx: pip install 'hal0[demo]'") from error
 
 
-def make_moonshine(folder: Path) -> None:
+def make_moonshine(folder: Path, alphabet: Alphabet = ALPHABET) -> None:
     """Make a model of architecture 0, "tiny", with the times of words, in the format of `moonshine-voice`.
 
     A word is said to last until the next one begins. Silence before the first word is told from it if it lasts 80 ms.
@@ -34,14 +35,14 @@ def make_moonshine(folder: Path) -> None:
     from providers.tiny.moonshine_speech import decoder, encoder
 
     graphs = {
-        "encoder_model": encoder(),
-        "decoder_model_merged": decoder(),
-        "decoder_with_attention": decoder(with_attention=True),
+        "encoder_model": encoder(alphabet),
+        "decoder_model_merged": decoder(alphabet),
+        "decoder_with_attention": decoder(alphabet, with_attention=True),
     }
-    _make_ort_folder(folder, graphs, {"tokenizer.bin": packed_vocabulary()})
+    _make_ort_folder(folder, graphs, {"tokenizer.bin": packed_vocabulary(alphabet)})
 
 
-def make_moonshine_streaming(folder: Path) -> None:
+def make_moonshine_streaming(folder: Path, alphabet: Alphabet = ALPHABET) -> None:
     """Make a model of the streaming architectures, which recognizes speech as it comes, with the times of words.
 
     Raises `ToolsMissing` without `onnx`, `OSError` if the folder cannot be written.
@@ -50,18 +51,18 @@ def make_moonshine_streaming(folder: Path) -> None:
     from providers.tiny import moonshine_streaming as streaming
 
     graphs = {
-        "frontend": streaming.frontend(),
-        "encoder": streaming.encoder(),
-        "adapter": streaming.adapter(),
-        "cross_kv": streaming.cross_attention(),
-        "decoder_kv": streaming.decoder(),
-        "decoder_kv_with_attention": streaming.decoder(with_attention=True),
+        "frontend": streaming.frontend(alphabet),
+        "encoder": streaming.encoder(alphabet),
+        "adapter": streaming.adapter(alphabet),
+        "cross_kv": streaming.cross_attention(alphabet),
+        "decoder_kv": streaming.decoder(alphabet),
+        "decoder_kv_with_attention": streaming.decoder(alphabet, with_attention=True),
     }
-    files = {"tokenizer.bin": packed_vocabulary(), "streaming_config.json": streaming.config()}
+    files = {"tokenizer.bin": packed_vocabulary(alphabet), "streaming_config.json": streaming.config(alphabet)}
     _make_ort_folder(folder, graphs, files)
 
 
-def make_moonshine_onnx(folder: Path) -> None:
+def make_moonshine_onnx(folder: Path, alphabet: Alphabet = ALPHABET) -> None:
     """Make the same model as ONNX exports, in the layout of `onnx-community/moonshine-tiny-ONNX` on the Hub.
 
     Raises `ToolsMissing` without `onnx`, `OSError` if the folder cannot be written.
@@ -71,10 +72,10 @@ def make_moonshine_onnx(folder: Path) -> None:
     from providers.tiny.moonshine_speech import decoder, encoder
 
     files = {
-        "onnx/encoder_model.onnx": encoder().model().SerializeToString(),
-        "onnx/decoder_model_merged.onnx": decoder().model().SerializeToString(),
-        "tokenizer.json": hub.tokenizer(),
-        "config.json": hub.config(),
+        "onnx/encoder_model.onnx": encoder(alphabet).model().SerializeToString(),
+        "onnx/decoder_model_merged.onnx": decoder(alphabet).model().SerializeToString(),
+        "tokenizer.json": hub.tokenizer(alphabet),
+        "config.json": hub.config(alphabet),
         "generation_config.json": hub.generation_config(),
         "preprocessor_config.json": hub.preprocessor_config(),
     }

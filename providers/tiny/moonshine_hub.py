@@ -9,10 +9,10 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from providers.tiny import moonshine_tokens as tokens
 from providers.tiny.moonshine_speech import HEAD_LENGTH, HEADS, LAYERS
-from providers.tiny.tones import SAMPLE_RATE
+from providers.tiny.tones import SAMPLE_RATE, Alphabet
 
 
-def config() -> bytes:
+def config(alphabet: Alphabet) -> bytes:
     return _json(
         {
             "architectures": ["MoonshineModel"],
@@ -26,7 +26,7 @@ def config() -> bytes:
             "num_hidden_layers": LAYERS,
             "num_key_value_heads": HEADS,
             "use_cache": True,
-            "vocab_size": tokens.SIZE,
+            "vocab_size": tokens.size(alphabet),
         }
     )
 
@@ -43,9 +43,14 @@ def preprocessor_config() -> bytes:
     )
 
 
-def tokenizer() -> bytes:
+def tokenizer(alphabet: Alphabet) -> bytes:
     """A vocabulary that spells in bytes what is none of its words, read by the package `tokenizers`."""
-    texts = [*tokens.SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), *tokens.word_pieces(), tokens.SILENCE]
+    texts = [
+        *tokens.SPECIAL,
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *tokens.word_pieces(alphabet),
+        tokens.SILENCE,
+    ]
     made = Tokenizer(
         models.BPE(
             {text: id for id, text in enumerate(texts)},

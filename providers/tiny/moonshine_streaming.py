@@ -9,8 +9,9 @@ import json
 import numpy as np
 
 from providers.tiny import moonshine_tokens as tokens
-from providers.tiny.moonshine_ear import FEATURES, FRAME, frames_of, words_at
+from providers.tiny.moonshine_ear import FRAME, frames_of, width, words_at
 from providers.tiny.moonshine_graph import FLOAT, INT64, Graph
+from providers.tiny.tones import ALPHABET, Alphabet
 
 _LEFT_BANDS, _LEFT_WIDTH = FRAME // 4, 4
 """The buffer between pieces, which holds samples that do not fill a frame, has a width that the library takes for
@@ -20,14 +21,14 @@ _MOST_TOKENS = 448
 _ALL = 2**31 - 1
 
 
-def config() -> bytes:
+def config(alphabet: Alphabet) -> bytes:
     sizes = {
-        "encoder_dim": FEATURES,
-        "decoder_dim": FEATURES,
+        "encoder_dim": width(alphabet),
+        "decoder_dim": width(alphabet),
         "depth": 1,
         "nheads": 1,
-        "head_dim": FEATURES,
-        "vocab_size": tokens.SIZE,
+        "head_dim": width(alphabet),
+        "vocab_size": tokens.size(alphabet),
         "bos_id": tokens.START,
         "eos_id": tokens.END,
         "frame_len": FRAME // 4,
@@ -40,7 +41,7 @@ def config() -> bytes:
     return json.dumps(sizes, indent=2).encode()
 
 
-def frontend() -> Graph:
+def frontend(alphabet: Alphabet = ALPHABET) -> Graph:
     """Frames of a piece of audio and of what was left of the one before."""
     graph = Graph()
     piece = graph.input("audio_chunk", FLOAT, [1, "samples"])
@@ -58,12 +59,12 @@ def frontend() -> Graph:
     whole = graph.node("Unsqueeze", _cut(graph, samples, graph.integers(0), used), graph.integers(1))
     # A convolution needs something to convolve.
     padded = graph.node("Pad", whole, graph.integers(0, 0, 0, 0, 0, FRAME))
-    features = _cut(graph, frames_of(graph, padded), graph.integers(0), count)
+    features = _cut(graph, frames_of(graph, padded, alphabet), graph.integers(0), count)
     rest = graph.node("Pad", _cut(graph, samples, used, graph.integers(_ALL)), graph.integers(0, 0, 0, FRAME))
     rest = _cut(graph, rest, graph.integers(0), graph.integers(FRAME))
     rest = graph.node("Reshape", rest, graph.integers(1, _LEFT_BANDS, _LEFT_WIDTH))
 
-    graph.output("features", features, FLOAT, [1, "frames", FEATURES])
+    graph.output("features", features, FLOAT, [1, "frames", width(alphabet)])
     graph.output("sample_len_out", graph.node("Sub", length, used), INT64, [1])
     graph.output("conv1_buffer_out", rest, FLOAT, [1, _LEFT_BANDS, _LEFT_WIDTH])
     graph.output("conv2_buffer_out", unused, FLOAT, [1, 1, _LEFT_WIDTH])
@@ -71,49 +72,49 @@ def frontend() -> Graph:
     return graph
 
 
-def encoder() -> Graph:
+def encoder(alphabet: Alphabet) -> Graph:
     graph = Graph()
-    features = graph.input("features", FLOAT, [1, "frames", FEATURES])
-    graph.output("encoded", features, FLOAT, [1, "frames", FEATURES])
+    features = graph.input("features", FLOAT, [1, "frames", width(alphabet)])
+    graph.output("encoded", features, FLOAT, [1, "frames", width(alphabet)])
     return graph
 
 
-def adapter() -> Graph:
+def adapter(alphabet: Alphabet) -> Graph:
     graph = Graph()
-    encoded = graph.input("encoded", FLOAT, [1, "frames", FEATURES])
+    encoded = graph.input("encoded", FLOAT, [1, "frames", width(alphabet)])
     place = graph.node("Cast", graph.input("pos_offset", INT64, [1]), to=FLOAT)
     nothing = graph.node("Mul", place, graph.constant(np.zeros(1, np.float32)))
-    graph.output("memory", graph.node("Add", encoded, nothing), FLOAT, [1, "frames", FEATURES])
+    graph.output("memory", graph.node("Add", encoded, nothing), FLOAT, [1, "frames", width(alphabet)])
     return graph
 
 
-def cross_attention() -> Graph:
+def cross_attention(alphabet: Alphabet) -> Graph:
     graph = Graph()
-    memory = graph.input("memory", FLOAT, [1, "frames", FEATURES])
+    memory = graph.input("memory", FLOAT, [1, "frames", width(alphabet)])
     for name in ("k_cross", "v_cross"):
         layer = graph.node("Unsqueeze", memory, graph.integers(0, 1))
-        graph.output(name, layer, FLOAT, [1, 1, 1, "frames", FEATURES])
+        graph.output(name, layer, FLOAT, [1, 1, 1, "frames", width(alphabet)])
     return graph
 
 
-def decoder(with_attention: bool = False) -> Graph:
+def decoder(alphabet: Alphabet, with_attention: bool = False) -> Graph:
     """Which words come next follows from how many tokens are in the cache and how many are given."""
     graph = Graph()
     given = graph.length(graph.input("token", INT64, [1, "tokens"]), 1)
-    caches = [graph.input(name, FLOAT, [1, 1, 1, "cached", FEATURES]) for name in ("k_self", "v_self")]
-    memory = graph.input("out_k_cross", FLOAT, [1, 1, 1, "frames", FEATURES])
-    graph.input("out_v_cross", FLOAT, [1, 1, 1, "frames", FEATURES])
+    caches = [graph.input(name, FLOAT, [1, 1, 1, "cached", width(alphabet)]) for name in ("k_self", "v_self")]
+    memory = graph.input("out_k_cross", FLOAT, [1, 1, 1, "frames", width(alphabet)])
+    graph.input("out_v_cross", FLOAT, [1, 1, 1, "frames", width(alphabet)])
 
-    frames = graph.node("Reshape", memory, graph.integers(1, -1, FEATURES))
+    frames = graph.node("Reshape", memory, graph.integers(1, -1, width(alphabet)))
     count = graph.node("Squeeze", given, graph.integers(0))
     order = graph.node("Range", graph.scalar(0), count, graph.scalar(1))
     steps = graph.node("Add", order, graph.length(caches[0], 3))
-    said = words_at(graph, frames, graph.length(frames, 1), steps)
-    graph.output("logits", said.logits, FLOAT, [1, "tokens", tokens.SIZE])
-    shape = graph.node("Concat", graph.integers(1, 1, 1), given, graph.integers(FEATURES), axis=0)
+    said = words_at(graph, frames, graph.length(frames, 1), steps, alphabet)
+    graph.output("logits", said.logits, FLOAT, [1, "tokens", tokens.size(alphabet)])
+    shape = graph.node("Concat", graph.integers(1, 1, 1), given, graph.integers(width(alphabet)), axis=0)
     added = graph.node("Expand", graph.constant(np.zeros((1, 1, 1, 1, 1), np.float32)), shape)
     for name, cache in zip(("out_k_self", "out_v_self"), caches, strict=True):
-        graph.output(name, graph.node("Concat", cache, added, axis=3), FLOAT, [1, 1, 1, "filled", FEATURES])
+        graph.output(name, graph.node("Concat", cache, added, axis=3), FLOAT, [1, 1, 1, "filled", width(alphabet)])
     if with_attention:
         attention = graph.node("Unsqueeze", said.attention, graph.integers(0, 1))
         graph.output("cross_attentions.0", attention, FLOAT, [1, 1, "tokens", "frames"])

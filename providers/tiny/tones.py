@@ -3,7 +3,8 @@
 Word `k` of `WORDS` is a sine of 500 + 250 k Hz that lasts `WORD_S`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,23 @@ WORD_S = 0.24
 WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel")
 FREQUENCIES = tuple(500 + 250 * order for order in range(len(WORDS)))
 """Hz. Every word has whole periods, and so has every 20 ms of it: tones do not leak into each other."""
+FRAMES_A_SECOND = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Alphabet:
+    """Words of a language of tones, which all last equally long. `hertz` of each word's tone: 60 apart or more, as the
+    tones of one frame are not told apart else, and none below 90. `word_frames`: 4 or more."""
+
+    hertz: Mapping[str, float]
+    word_frames: int
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(self.hertz)
+
+
+ALPHABET = Alphabet(dict(zip(WORDS, FREQUENCIES, strict=True)), round(WORD_S * FRAMES_A_SECOND))
 
 
 def tones(
