@@ -15,6 +15,9 @@ from serve_app.errors import Answer, BadRequest
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 JSON_TYPE = (b"content-type", b"application/json")
+COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"})
+"""https://www.iana.org/assignments/http-parameters. What else clients write there, such as a character set, says
+nothing of the bytes."""
 UPLOAD_TIMEOUT_S = 600.0
 
 
@@ -23,7 +26,8 @@ class ClientGone(Exception):
 
 
 async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: float = UPLOAD_TIMEOUT_S) -> bytes:
-    """The whole body. Raises 413 as soon as it is known to be over `limit` bytes, 408 if it takes too long."""
+    """The whole body. Raises 413 as soon as it is known to be over `limit` bytes, 415 if it is compressed, 408 if it
+    takes too long."""
     refuse_declared(headers, limit)
     try:
         async with asyncio.timeout(timeout_s):
@@ -49,7 +53,9 @@ async def _whole_body(receive: Receive, limit: int) -> bytes:
 
 
 def refuse_declared(headers: Headers, limit: int) -> None:
-    """Raises 413 if the body will be over `limit` bytes by its own account."""
+    """Raises 413 if the body will be over `limit` bytes by its own account, 415 if it is compressed."""
+    if (coding := headers.get("content-encoding", "").strip().lower()) in COMPRESSIONS:
+        raise BadRequest(415, f"The request body is compressed ({coding}); send it plain.", "unsupported_encoding")
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit:
         raise too_large(limit)

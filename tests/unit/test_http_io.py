@@ -168,3 +168,15 @@ async def test_an_answer_says_when_to_try_again(retry_after_s: float | None, exp
     headers = dict(sent[0]["headers"])
     assert (sent[0]["status"], headers.get(b"retry-after")) == (503, expected)
     assert headers[b"content-length"] == str(len(sent[1]["body"])).encode()
+
+
+@pytest.mark.parametrize("coding", ["gzip", " GZIP", "br", "zstd"])
+async def test_a_compressed_body_is_refused_as_such(coding: str) -> None:
+    with pytest.raises(BadRequest, match=f"compressed .{coding.strip().lower()}") as raised:
+        await read_body(Headers({"content-encoding": coding}), receiving(part(b"ab", False)), 3)
+    assert (raised.value.status, raised.value.code) == (415, "unsupported_encoding")
+
+
+@pytest.mark.parametrize("coding", ["", "identity", "UTF-8"])
+async def test_what_is_no_compression_is_passed_over(coding: str) -> None:
+    assert await read_body(Headers({"content-encoding": coding}), receiving(part(b"ab", False)), 3) == b"ab"
