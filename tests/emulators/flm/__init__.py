@@ -1,0 +1,1 @@
+"""FastFlowLM's `flm` without an NPU: see README.md beside this file."""
