@@ -73,7 +73,7 @@ class Plan:
 
 
 QUICK = Plan(seconds=0.3, rounds=2)
-FULL = Plan(seconds=1.5, rounds=7)
+FULL = Plan(seconds=1.5, rounds=5)
 
 CASES = (
     Case("first-pcm", "Two sentences, PCM", Measure.FIRST, TWO, Format.PCM),
