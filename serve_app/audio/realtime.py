@@ -95,6 +95,17 @@ class Realtime:
             raise busy(slot.name, f"it hears {slot.parallel_requests} at once (parallel_requests)") from None
 
 
+class NoWebSocket:
+    """An ASGI application for the scope `http` at the same path: proxies that do not pass `Upgrade` on are common."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        message = (
+            "Realtime sessions are WebSockets, and this request asks for none. A proxy before this server must pass on "
+            "the headers Upgrade and Connection."
+        )
+        raise BadRequest(400, message, "websocket_required")
+
+
 async def _say_nothing(message: Message) -> None:
     """OpenAI's sessions have no event for a model that loads."""
 

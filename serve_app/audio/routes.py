@@ -7,7 +7,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from serve_app.audio.clone import Cloning
 from serve_app.audio.clone_api import StoredVoicesApi
-from serve_app.audio.realtime import Realtime
+from serve_app.audio.realtime import NoWebSocket, Realtime
 from serve_app.audio.realtime_session import Limits
 from serve_app.audio.speech import Speech
 from serve_app.audio.transcriptions import Transcriptions
@@ -41,6 +41,7 @@ def audio_routes(
     yield WebSocketRoute(
         REALTIME_PATH, Realtime(directory, pools, http, patience, Limits(idle_s=limits.realtime_idle_s))
     )
+    yield Route(REALTIME_PATH, NoWebSocket())
     brought = VoiceStore(settings.voices_dir)
     brought.tidy()
     speech = Speech(directory, pools, http, body_bytes, patience, brought, limits.upload_timeout_s)

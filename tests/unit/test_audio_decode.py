@@ -214,15 +214,8 @@ def wav_of(rate: int = SAMPLE_RATE, channels: int = 1, coding: int = 1) -> bytes
     """A header that may say anything, and a second of 16 kHz silence in each channel."""
     data = bytes(2 * channels * SAMPLE_RATE)
     shape = struct.pack("<HHIIHH", coding, channels, rate, rate * channels * 2 % 2**32, channels * 2, 16)
-    return (
-        b"RIFF"
-        + struct.pack("<I", 36 + len(data))
-        + b"WAVEfmt \x10\0\0\0"
-        + shape
-        + b"data"
-        + struct.pack("<I", len(data))
-        + data
-    )
+    chunks = b"WAVEfmt \x10\0\0\0" + shape + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
 
 
 @pytest.mark.parametrize("rate", [1, 999, 768_001, 100_000_007, 2**31 - 1])
