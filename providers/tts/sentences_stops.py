@@ -13,6 +13,9 @@ STOP = re.compile(
 """`“` closes what is quoted in German; in Chinese, where no space tells, it opens what a letter follows."""
 NEXT = re.compile(rf"\s*[{re.escape(OPENERS)}\s]*")
 WORD = re.compile(r"[^\W\d_]+")
+LAST = re.compile(r"[^\s'’\u2e80-\U0003ffff]+\Z")
+"""The word before a stop. Nothing tells where one begins in Chinese and Japanese, but Latin ones among theirs; `l'avv`
+is two."""
 SPACED = re.compile(r"(?<!\S)(?:[^\W\d_]\.\s)+\S+\Z")
 """`z. B`, as typographers want it."""
 GOES_ON = f"，、；：{WIDE}"
@@ -26,19 +29,20 @@ def _words(text: str) -> frozenset[str]:
 
 TITLES = _words("""
     dr mr mrs ms mx prof sr sra srta mme mlle hr fr frl gen col capt cpt lt cmdr sgt rev hon pres gov sen rep
-    messrs adm maj supt dra dras drs sres sras srs srtas profa dña mmes mgr sigg sig.na avv egr डॉ प्रो
+    messrs adm maj supt dra dras drs sres sras srs srtas profa dña mmes mgr sigg sig.na avv egr
+    डॉ प्रो ए बी सी डी एफ एच जे एल एम एन पी आर एस टी वी
     dott dott.ssa sig sig.ra st ste mt ft vs cf ca approx aprox bzw bzgl evtl ggf inkl exkl zzgl sog vgl resp al
 """)
 """Something follows that they belong to."""
 NUMBERED = _words("""
     no nos nr nrs núm art abs bd vol ch chap cap kap sec fig figs abb tab eq p pp s pag pág tel tél ext ed rm apt
-    str max min est env
+    str max min est env ex rs रु
     jan feb mar apr jun jul aug sep sept oct nov dec okt dez
 """)
 """The same before a number; else words of their own."""
-PERHAPS_LAST = _words("jr inc ltd co corp bros mio mrd tsd av avda ave blvd")
+PERHAPS_LAST = _words("jr inc ltd co corp bros mio mrd tsd av avda ave blvd mm ee cia ltda")
 """Something follows that they belong to, or a new sentence does."""
-DOTTED = _words("e.g i.e z.b d.h u.a v.a z.t o.ä s.o s.u i.d.r p.ej p.ex c.-à-d v.chr n.chr ph.d")
+DOTTED = _words("e.g i.e z.b d.h u.a v.a z.t o.ä s.o s.u i.d.r p.ej p.ex p.es c.-à-d v.chr n.chr ph.d कि.मी")
 """Never the last word of a sentence that another follows, or hardly ever."""
 BEFORE_ORDINALS = _words("""
     am im beim der die das den dem des det vom zum zur seit ab bis jede jeder jedes jeden jedem
@@ -77,7 +81,8 @@ def _ends(block: str, start: int, stop: re.Match[str], cased: bool) -> bool:
         # Japanese says who said it: 「何？」と彼は言った。
         return upcoming not in GOES_ON and not (upcoming == "と" and stop.group()[-1] in "」』")
     if not following.group():
-        return upcoming >= "\u2e80" and upcoming.isalpha()
+        wide = upcoming >= "\u2e80" and upcoming.isalpha()
+        return wide and (marks != "." or _period_ends(block, start, stop, following.end()))
     if not following.group()[0].isspace():
         return following.group()[0] in "¿¡「『"
     if upcoming in ".…!?":
@@ -92,9 +97,12 @@ def _ends(block: str, start: int, stop: re.Match[str], cased: bool) -> bool:
 
 def _period_ends(block: str, start: int, stop: re.Match[str], upcoming: int) -> bool:
     before = block[max(start, stop.start() - LONGEST_WORD) : stop.start()]
-    word = before.split()[-1].lstrip(OPENERS) if before.strip() and not before[-1].isspace() else ""
+    last = LAST.search(before)
+    word = last.group().lstrip(OPENERS) if last is not None else ""
     known = word.lower()
-    at_start = block[: stop.start()].lstrip(OPENERS) == word if stop.start() <= LONGEST_WORD else False
+    at_start = (
+        block[start : stop.start()].lstrip(OPENERS + " ") == word if stop.start() - start <= LONGEST_WORD else False
+    )
     if at_start and (len(word) == 1 or (word.isdecimal() and len(word) <= 3)):
         return False
     if known in TITLES or known in DOTTED or _spaced(before) in DOTTED:
