@@ -22,6 +22,7 @@ from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.feed import Feed, View
+from serve_app.hang_up import told_as_asgi
 from serve_app.leases import LeasePool
 from serve_app.logs import log_to
 from serve_app.paths import GET_PATHS, POST_PATHS
@@ -169,4 +170,4 @@ class _Application:
             return
         # Past Starlette's own error layers: the edge has the one translation of errors.
         scope["app"] = self._starlette
-        await self._starlette.router(scope, receive, send)
+        await self._starlette.router(scope, told_as_asgi(scope, receive), send)
