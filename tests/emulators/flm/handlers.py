@@ -37,6 +37,7 @@ SHOWN: Record = {
     "model_info": {"general.architecture": "flm"},
     "capabilities": ["chat", "vision", "completion"],
 }
+CANCEL = "POST /api/cancel"
 BROKEN = {"error": "emulator: broken in the real program, and not emulated"}
 
 
@@ -83,7 +84,7 @@ class Handlers:
             "POST /api/chat": lambda _: BROKEN,
             "POST /api/embeddings": self._embeddings,
             "POST /api/pull": lambda _: {"error": "Pull operation not implemented"},
-            "POST /api/cancel": self._cancel,
+            CANCEL: self._cancel,
             "POST /v1/chat/completions": lambda exchange: self._chat.complete(
                 exchange.record(), exchange.stream, exchange.cancelled
             ),
@@ -96,7 +97,7 @@ class Handlers:
         """What is to be answered, unless it was streamed. While it runs, it can be cancelled by its `request_id`."""
         self._count += 1
         name = f"req_{self._count}"
-        if "json" in exchange.request.content_type:
+        if "json" in exchange.request.content_type and exchange.request.route != CANCEL:
             name = str(exchange.record().get("request_id", name))
         self._running[name] = exchange
         try:
@@ -108,11 +109,11 @@ class Handlers:
         name = exchange.record().get("request_id")
         if name is None:
             return {"error": "request_id is required"}
-        running = [other for other in [self._running.get(str(name))] if other is not None and other is not exchange]
-        for other in running:
-            other.stopped.set()
-        told = "Request cancelled successfully" if running else "Request not found or already completed"
-        return {"cancelled": bool(running), "message": told}
+        running = self._running.get(str(name))
+        if running is None:
+            return {"cancelled": False, "message": "Request not found or already completed"}
+        running.stopped.set()
+        return {"cancelled": True, "message": "Request cancelled successfully"}
 
     def _tags(self, _exchange: Exchange) -> object:
         shown = ("family", "parameter_size", "quantization_level")
