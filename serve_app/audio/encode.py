@@ -62,6 +62,9 @@ class EncodingFailed(ServingError):
 class Encoder(Protocol):
     """Of one answer. Blocks while it computes; used by one thread at a time. Raises `EncodingFailed`."""
 
+    computes: bool
+    """If not, it only passes on, and needs no thread."""
+
     def feed(self, pcm: bytes) -> bytes:
         """Whole samples in; what can be sent of them, and of those before."""
 
@@ -93,11 +96,11 @@ class Plain:
 
     def __init__(self, format: Format, rate: int, out_rate: int, header: bytes) -> None:
         self._format, self._rate, self._out_rate = format, rate, out_rate
-        self._header = header
+        self._header, self.computes = header, rate != out_rate
         self._resampler: AudioResampler | None = None
 
     def feed(self, pcm: bytes) -> bytes:
-        if self._rate != self._out_rate:
+        if self.computes:
             with _told(self._format):
                 pcm = b"".join(map(_samples, self._resampling().resample(_frame(pcm, self._rate))))
         return self._with_header(pcm)
@@ -156,6 +159,8 @@ CODINGS: Mapping[Format, Coding] = {
 
 class Coded:
     """Encoded by FFmpeg."""
+
+    computes = True
 
     def __init__(self, format: Format, rate: int) -> None:
         self._format, self._rate = format, rate

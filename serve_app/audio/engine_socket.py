@@ -1,6 +1,8 @@
 """The WebSocket of one session with an engine of speech recognition."""
 
 import asyncio
+import socket
+import struct
 
 import aiohttp
 
@@ -11,6 +13,8 @@ from serve_app.errors import BadRequest
 
 OPENING_S = 10.0
 """For an engine that has said it is ready to open a session."""
+DROP_WHAT_IS_LEFT = struct.pack("ii", 1, 0)
+"""SO_LINGER of no time: https://man7.org/linux/man-pages/man7/socket.7.html"""
 CLOSING = aiohttp.ClientWSTimeout(ws_receive=None, ws_close=1.0)
 BUSY = 503
 """What an engine answers that takes no session now: it is being stopped, or hears as many as it can."""
@@ -32,6 +36,17 @@ async def opened(
         raise NotBegun(f"it answered {error.status} instead of opening a session", verdict) from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotBegun(f"{type(error).__name__}: {error}") from error
+
+
+def hang_up(engine: aiohttp.ClientWebSocketResponse) -> None:
+    """At once, also for what the engine has not read yet: a close would wait behind that, and the engine would go on
+    computing it for nobody."""
+    connection = engine._response.connection
+    if connection is None or connection.transport is None:
+        return
+    if (raw := connection.transport.get_extra_info("socket")) is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, DROP_WHAT_IS_LEFT)
+    connection.transport.abort()
 
 
 def busy(slot: str, why: str) -> BadRequest:

@@ -11,7 +11,7 @@ from providers.asr.messages import EVENT, Done, End, Failed, Heard, Start
 from providers.base import Endpoint
 from providers.errors import EngineError
 from serve_app.audio.decode import Audio
-from serve_app.audio.engine_socket import opened
+from serve_app.audio.engine_socket import hang_up, opened
 from serve_app.dispatch import NotBegun
 from serve_app.errors import EngineDied, ServingError, type_of
 
@@ -34,18 +34,20 @@ class Engine:
         socket = await opened(self._http, self._slot, self._endpoint, self._path)
         faults: list[Exception] = []
         speaking = asyncio.create_task(_speak(socket, start, audio, faults))
-        begun = False
+        begun = done = False
         try:
             async for message in socket:
                 event = self._understood(message, begun)
-                begun = True
+                begun, done = True, isinstance(event, Done)
                 yield event
-                if isinstance(event, Done):
+                if done:
                     return
             raise faults[0] if faults else self._gone("it ended the session", begun)
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
+            if not done:
+                hang_up(socket)
             await socket.close()
 
     def _understood(self, message: aiohttp.WSMessage, begun: bool) -> Heard | Done:

@@ -4,7 +4,7 @@ https://platform.openai.com/docs/api-reference/audio/createSpeech
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -136,11 +136,16 @@ async def _pass_on(speaking: Speaking, coder: Encoder, reply: SpeechReply) -> fl
     async with aclosing(speaking.pieces()) as pieces:
         async for piece in pieces:
             heard += len(piece)
-            if encoded := await in_thread(partial(coder.feed, piece)):
+            if encoded := await _encoded(coder, partial(coder.feed, piece)):
                 await reply.audio(encoded)
-    if heard and (rest := await in_thread(coder.finish)):
+    if heard and (rest := await _encoded(coder, coder.finish)):
         await reply.audio(rest)
     if not reply.begun:
         message = "There is nothing in 'input' that this voice can speak."
         raise BadRequest(400, message, "nothing_to_speak", "input")
     return heard / SAMPLE_BYTES / speaking.rate
+
+
+async def _encoded(coder: Encoder, work: Callable[[], bytes]) -> bytes:
+    """A thread for each piece costs more than to pass it on."""
+    return await in_thread(work) if coder.computes else work()
