@@ -54,7 +54,10 @@ class Serving:
         return ANSI.sub("", self.log.read_text(errors="replace"))
 
     def wait_for(self, text: str) -> None:
-        eventually(f"flm says {text!r}:\n{self.output}", lambda: text in self.output, READY_S, 0.02)
+        deadline = time.monotonic() + READY_S
+        while text not in (said := self.output):
+            assert time.monotonic() < deadline, f"flm did not say {text!r}, but:\n{said}"
+            time.sleep(0.02)
 
     def wait_until_ready(self) -> None:
         """By an answer: it accepts connections before it can."""

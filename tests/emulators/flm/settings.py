@@ -44,7 +44,7 @@ def tokens_per_s() -> float:
 
 def chat_url() -> str | None:
     """An OpenAI-compatible server that speaks instead of the script."""
-    return os.environ.get("FLM_EMULATOR_CHAT_URL") or None
+    return os.environ.get("FLM_EMULATOR_CHAT_URL", "").rstrip("/") or None
 
 
 def answer() -> str:
