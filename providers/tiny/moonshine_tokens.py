@@ -16,10 +16,6 @@ def size(alphabet: Alphabet) -> int:
     return FIRST_WORD + len(alphabet.words) + 1
 
 
-SIZE = size(ALPHABET)
-"""Of the demo's models."""
-
-
 def word_pieces(alphabet: Alphabet) -> list[str]:
     """The words' tokens, the first of which has the id `FIRST_WORD`."""
     return [WORD_START + word for word in alphabet.words]

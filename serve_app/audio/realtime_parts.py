@@ -110,7 +110,8 @@ def _reason(error: ErrorDetails) -> str:
         case "none_required":
             return "this server does not have that; allowed: null"
         case "too_long":
-            return f"this server takes at most {error['ctx']['max_length']}"
+            most = error["ctx"]["max_length"]
+            return f"this server takes at most {most}" if most else "this server knows nothing to add"
         case "model_type" | "model_attributes_type":
             return "an object is expected"
         case _:

@@ -119,7 +119,7 @@ def _language(fields: Fields) -> str | None:
         return None
     code = language_code(text)
     if code is None:
-        _refuse(param, text, "an ISO 639-1 code such as 'en', or a language's English name")
+        _refuse(param, text, "the ISO 639-1 code or the English name of a language that Whisper knows, such as 'en'")
     return code
 
 

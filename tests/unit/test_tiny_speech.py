@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from providers.tiny import ToolsMissing, make_demo_models
 from providers.tiny.folders import RECORD, model_folder
 from providers.tiny.moonshine import make_moonshine, make_moonshine_onnx, make_moonshine_streaming
-from providers.tiny.moonshine_tokens import FIRST_WORD, SIZE, packed_vocabulary
-from providers.tiny.tones import FREQUENCIES, SAMPLE_RATE, WORD_S, WORDS, tones
+from providers.tiny.moonshine_tokens import FIRST_WORD, packed_vocabulary, size
+from providers.tiny.tones import ALPHABET, FREQUENCIES, SAMPLE_RATE, WORD_S, WORDS, tones
 from providers.tiny.whisper import make_whisper
 from providers.tiny.whisper_tokens import LANGUAGES
 
@@ -174,10 +174,10 @@ def test_both_forms_of_the_vocabulary_of_moonshine_agree(tmp_path: Path) -> None
         packed = packed[1 + length :]
     make_moonshine_onnx(tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    assert len(tokens) == SIZE == tokenizer.get_vocab_size()
+    assert len(tokens) == size(ALPHABET) == tokenizer.get_vocab_size()
     assert tokens[:3] == [b"<unk>", b"<s>", b"</s>"]
     assert tokens[3:FIRST_WORD] == [bytes([byte]) for byte in range(256)]
-    assert [tokenizer.id_to_token(id) for id in range(FIRST_WORD, SIZE)] == [
+    assert [tokenizer.id_to_token(id) for id in range(FIRST_WORD, size(ALPHABET))] == [
         one.decode() for one in tokens[FIRST_WORD:]
     ]
 
@@ -185,7 +185,7 @@ def test_both_forms_of_the_vocabulary_of_moonshine_agree(tmp_path: Path) -> None
 def test_moonshines_tokenizer_writes_words_with_spaces_between(tmp_path: Path) -> None:
     make_moonshine_onnx(tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    silence = SIZE - 1
+    silence = size(ALPHABET) - 1
     assert tokenizer.decode([1, silence, *range(FIRST_WORD, silence), 2]) == " ".join(WORDS)
     assert tokenizer.encode("golf hotel").ids == [FIRST_WORD + 6, FIRST_WORD + 7]
 
@@ -194,7 +194,7 @@ def test_the_configuration_of_the_exports_has_the_keys_of_those_on_the_hub(tmp_p
     make_moonshine_onnx(tmp_path)
     config = json.loads((tmp_path / "config.json").read_bytes())
     assert config["hidden_size"] // config["num_attention_heads"] == 36
-    assert (config["num_hidden_layers"], config["num_key_value_heads"], config["vocab_size"]) == (6, 8, SIZE)
+    assert (config["num_hidden_layers"], config["num_key_value_heads"], config["vocab_size"]) == (6, 8, size(ALPHABET))
     generation = json.loads((tmp_path / "generation_config.json").read_bytes())
     assert generation == {"bos_token_id": 1, "decoder_start_token_id": 1, "eos_token_id": 2}
 
