@@ -318,9 +318,11 @@ async def test_a_client_that_leaves_ends_the_work(folder: Path) -> None:
     left = asyncio.Event()
 
     async def listens(session: Session) -> None:
-        await session.read()
-        await session.gone()
-        left.set()
+        try:
+            await session.read()
+            await session.gone()
+        finally:  # it is hung up on, which may cancel it
+            left.set()
 
     async def hears_nothing(session: Session) -> None:
         await session.read()
