@@ -142,6 +142,22 @@ def as_record(measurement: Measurement, targets: Targets = TARGETS) -> dict[str,
     }
 
 
+def undecided(measurements: Sequence[Measurement], targets: Targets) -> list[Measurement]:
+    """Those with an aim that lies between their rounds: the machine was too busy to tell."""
+    found = []
+    for one in measurements:
+        aim = targets.get(one.row, {}).get(one.path)
+        if aim is not None and one.result.low < aim < one.result.high:
+            found.append(one)
+    return found
+
+
+def undecided_list(found: Iterable[str]) -> Iterable[str]:
+    """`found`: what each of them is called."""
+    if items := [f"- {one}" for one in found]:
+        yield from ("Undecided, since some rounds met the aim and some missed it:", "", *items, "")
+
+
 def write(folder: Path, record: Mapping[str, Any], measurements: Sequence[Measurement], plots: Sequence[str]) -> None:
     """`<date>.json`, `latest.json` and the tables."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.report import Measurement, as_record, figure_table, line, result_table
+from benchmarks.report import (
+    Measurement,
+    as_record,
+    figure_table,
+    line,
+    result_table,
+    undecided,
+    undecided_list,
+)
 from benchmarks.speaking_cases import AIMS
 
 BARE = "kokoro-onnx directly"
@@ -42,7 +50,7 @@ def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement]) -> 
         "",
         "A verdict goes by the median alone. A difference below zero is the machine's other load, not a gain.",
         "",
-        *_undecided(measurements),
+        *undecided_list(f"{one.title}, {one.path}" for one in undecided(measurements, AIMS)),
         "## Figures",
         "",
         *figure_table(measurements, BARE),
@@ -72,24 +80,6 @@ def _in_proportion(measurements: Sequence[Measurement]) -> Iterable[str]:
         for one in speeds:
             added = added_ms(one)
             yield line([one.title, one.path, f"{added:+.2f} ms", f"{real_ms / (real_ms + added):.3f}"])
-        yield ""
-
-
-def undecided(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Those with an aim that lies between their rounds: the machine was too busy to tell."""
-    found = []
-    for one in measurements:
-        aim = AIMS.get(one.row, {}).get(one.path)
-        if aim is not None and one.result.low < aim < one.result.high:
-            found.append(one)
-    return found
-
-
-def _undecided(measurements: Sequence[Measurement]) -> Iterable[str]:
-    if found := undecided(measurements):
-        yield "Undecided, since some rounds met the aim and some missed it:"
-        yield ""
-        yield from (f"- {one.title}, {one.path}" for one in found)
         yield ""
 
 

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import Measurement, as_record, figure_table, line, result_table
+from benchmarks.report import (
+    Measurement,
+    as_record,
+    figure_table,
+    line,
+    result_table,
+    undecided,
+    undecided_list,
+)
 from benchmarks.speech_cases import AIMS
 from benchmarks.speech_memory import Resident
 from providers.spec import Frozen
@@ -64,7 +72,7 @@ def markdown(
         "",
         "A verdict goes by the median alone. A difference below zero is the machine's other load, not a gain.",
         "",
-        *_undecided(measurements),
+        *undecided_list(f"{one.title}, {one.metric}, {one.path}" for one in undecided(measurements, AIMS)),
         "## Figures",
         "",
         *figure_table(measurements, BARE),
@@ -77,24 +85,6 @@ def markdown(
         *_memory(weighed),
     ]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def undecided(measurements: Sequence[Measurement]) -> list[Measurement]:
-    """Those with an aim that lies between their rounds: the machine was too busy to tell."""
-    found = []
-    for one in measurements:
-        aim = AIMS.get(one.row, {}).get(one.path)
-        if aim is not None and one.result.low < aim < one.result.high:
-            found.append(one)
-    return found
-
-
-def _undecided(measurements: Sequence[Measurement]) -> Iterable[str]:
-    if found := undecided(measurements):
-        yield "Undecided, since some rounds met the aim and some missed it:"
-        yield ""
-        yield from (f"- {one.title}, {one.metric}, {one.path}" for one in found)
-        yield ""
 
 
 def _guesses(guessed: Sequence[Guessed]) -> Iterable[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 logger = logging.getLogger("hal0.background")
@@ -12,6 +12,16 @@ def retrieve(future: "asyncio.Future[Any]") -> None:
     """As a done callback: a failure nobody waits for is reported elsewhere; asyncio need not complain about it, too."""
     if not future.cancelled():
         future.exception()
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Also when the caller is cancelled meanwhile: that is told once the work is done."""
+    working = asyncio.create_task(work)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await working
+        raise
 
 
 async def repeatedly(step: Callable[[], Awaitable[object]], every_s: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from providers.base import Command
+from serve_app.background import to_the_end
 from serve_app.engine_log import EngineLog
 
 STOP_GRACE_S = 5.0
@@ -64,12 +65,7 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """Ask, wait a bounded time, kill the group, reap; also when the caller is cancelled meanwhile."""
-        stopping = asyncio.create_task(self._stop())
-        try:
-            await asyncio.shield(stopping)
-        except asyncio.CancelledError:
-            await stopping
-            raise
+        await to_the_end(self._stop())
 
     async def _stop(self) -> None:
         if self.alive:

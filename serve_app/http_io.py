@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from pydantic import JsonValue
@@ -37,7 +37,12 @@ async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: f
 
 
 async def _whole_body(receive: Receive, limit: int) -> bytes:
-    chunks: list[bytes] = []
+    chunks = [chunk async for chunk in body_chunks(receive, limit)]
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def body_chunks(receive: Receive, limit: int) -> AsyncGenerator[bytes]:
+    """As they come, empty ones included. Raises 413 as soon as they are over `limit` bytes, and `ClientGone`."""
     size, more = 0, True
     while more:
         message = await receive()
@@ -47,9 +52,8 @@ async def _whole_body(receive: Receive, limit: int) -> bytes:
         size += len(chunk)
         if size > limit:
             raise too_large(limit)
-        chunks.append(chunk)
         more = message.get("more_body", False)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        yield chunk
 
 
 def refuse_declared(headers: Headers, limit: int) -> None:

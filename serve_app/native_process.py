@@ -5,6 +5,7 @@ import logging
 import os
 
 from providers.base import NativeEngine
+from serve_app.background import to_the_end
 from serve_app.engine_log import EngineLog
 from serve_app.engine_process import EngineProcess
 
@@ -46,12 +47,7 @@ class NativeProcess:
 
     async def stop(self) -> None:
         """Also when the caller is cancelled meanwhile."""
-        stopping = asyncio.create_task(self._stop())
-        try:
-            await asyncio.shield(stopping)
-        except asyncio.CancelledError:
-            await stopping
-            raise
+        await to_the_end(self._stop())
 
     async def _stop(self) -> None:
         if not self.alive:

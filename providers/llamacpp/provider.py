@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import aiohttp
-
 from providers.base import (
     Command,
     Endpoint,
     Health,
-    HealthState,
     MemoryNeeds,
     ModelFiles,
     Placement,
@@ -19,6 +16,7 @@ from providers.base import (
 )
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
+from providers.health import HEALTH_PATH, probe
 from providers.llamacpp.command import PROGRAM, engine_command
 from providers.llamacpp.detection import listed_devices
 from providers.llamacpp.dialect import route
@@ -26,8 +24,6 @@ from providers.llamacpp.environment import own_environment
 from providers.llamacpp.memory import memory_needs
 from providers.llamacpp.options import LlamaCppSlot
 from providers.llamacpp.progress import load_progress
-
-PROBE_TIMEOUT_S = 2.0
 
 
 class LlamaCpp(Provider[LlamaCppSlot]):
@@ -58,20 +54,7 @@ class LlamaCpp(Provider[LlamaCppSlot]):
 
     async def health(self, endpoint: Endpoint) -> Health:
         """`/health` answers 503 while the model loads and 200 once it answers."""
-        timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
-        try:
-            async with (
-                aiohttp.ClientSession(timeout=timeout) as http,
-                http.get(f"{endpoint.url}/health") as response,
-            ):
-                status = response.status
-        except (aiohttp.ClientError, TimeoutError):
-            return Health(HealthState.STARTING)
-        if status == 200:
-            return Health(HealthState.READY)
-        if status == 503:
-            return Health(HealthState.WARMING)
-        return Health(HealthState.DEAD, detail=f"/health answered {status}")
+        return await probe(endpoint, lambda status, _: f"{HEALTH_PATH} answered {status}")
 
     def infer(self, operation: Operation) -> Route | None:
         return route(operation)

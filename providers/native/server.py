@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from providers.base import Placement
-from providers.native.health import HEALTH_PATH
+from providers.health import HEALTH_PATH
 from providers.native.workers import Workers
 
 STOP_TIMEOUT_S = 5.0

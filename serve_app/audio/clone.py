@@ -8,9 +8,8 @@ import aiohttp
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from providers.capabilities import Capability, Operation
+from providers.capabilities import Capability
 from providers.spec import SlotSpec
-from providers.tts.dialect import SpeechRoute
 from serve_app.audio.clone_api import described
 from serve_app.audio.clone_request import FILE_FIELDS, CloneRequest, parsed
 from serve_app.audio.clone_sample import sample_of
@@ -18,6 +17,7 @@ from serve_app.audio.clone_transcript import Transcriber
 from serve_app.audio.fields import Fields
 from serve_app.audio.threads import in_thread
 from serve_app.audio.upload import Form, UploadLimits, uploaded
+from serve_app.audio.voice_source import takes_brought
 from serve_app.directory import SlotDirectory
 from serve_app.dispatch import priority_of
 from serve_app.errors import BadRequest
@@ -88,10 +88,7 @@ class Cloning:
 
 def clones(directory: SlotDirectory, slot: SlotSpec) -> bool:
     """Whether the slot speaks with voices that clients bring."""
-    if not slot.offers(Capability.SPEECH):
-        return False
-    route = directory.route(slot, Operation.SPEECH)
-    return isinstance(route, SpeechRoute) and route.book(slot).clones
+    return slot.offers(Capability.SPEECH) and takes_brought(directory, slot)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -15,7 +15,7 @@ from starlette.types import Receive
 from serve_app.audio.form import FILE_FIELDS, FormReader, boundary_of
 from serve_app.audio.threads import in_thread
 from serve_app.errors import BadRequest
-from serve_app.http_io import UPLOAD_TIMEOUT_S, ClientGone, refuse_declared, too_large, too_slow
+from serve_app.http_io import UPLOAD_TIMEOUT_S, body_chunks, refuse_declared, too_slow
 
 IN_MEMORY = 2**20
 """Bytes; a longer file goes to the disk."""
@@ -63,21 +63,15 @@ async def uploaded(
 
 
 async def _fill(file: SpooledTemporaryFile[bytes], reader: FormReader, receive: Receive, limit: int) -> None:
-    size, more = 0, True
     waiting = bytearray()
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise too_large(limit)
-        waiting += reader.feed(chunk)
-        more = message.get("more_body", False)
-        if waiting and (not more or len(waiting) >= WRITTEN_AT_ONCE):
-            await _write(file, bytes(waiting))
-            waiting.clear()
+    async with aclosing(body_chunks(receive, limit)) as chunks:
+        async for chunk in chunks:
+            waiting += reader.feed(chunk)
+            if len(waiting) >= WRITTEN_AT_ONCE:
+                await _write(file, bytes(waiting))
+                waiting.clear()
+    if waiting:
+        await _write(file, bytes(waiting))
     reader.finish()
 
 

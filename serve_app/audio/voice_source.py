@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from providers.capabilities import Operation
+from providers.spec import SlotSpec
+from providers.tts.dialect import SpeechRoute
 from providers.tts.synthesizer import Reference
+from serve_app.directory import SlotDirectory
 
 
 class BroughtVoice(Protocol):
@@ -12,6 +16,12 @@ class BroughtVoice(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+def takes_brought(directory: SlotDirectory, slot: SlotSpec) -> bool:
+    """Whether the slot speaks with voices that clients bring. Raises 400 for one that does not speak."""
+    route = directory.route(slot, Operation.SPEECH)
+    return isinstance(route, SpeechRoute) and route.book(slot).clones
 
 
 class VoiceSource(Protocol):

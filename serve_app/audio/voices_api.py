@@ -12,13 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from providers.base import JsonObject, ModelFiles
-from providers.capabilities import Capability, Operation
+from providers.capabilities import Capability
 from providers.registry import provider
 from providers.spec import SlotSpec
-from providers.tts.dialect import SpeechRoute
 from providers.voices import Voice
 from serve_app.audio.threads import in_thread
-from serve_app.audio.voice_source import VoiceSource
+from serve_app.audio.voice_source import VoiceSource, takes_brought
 from serve_app.directory import SlotDirectory
 from serve_app.models.errors import ModelUnavailable, PullCancelled
 from serve_app.models.store import ModelStore
@@ -52,7 +51,7 @@ class VoicesApi:
         """Of the slot that `?model=` names, or of all that speak. Raises as `SlotDirectory` does."""
         name = request.query_params.get("model")
         slots = [self._directory.find(name)] if name else self._speakers()
-        clones = {slot.name: self._clones(slot) for slot in slots}
+        clones = {slot.name: takes_brought(self._directory, slot) for slot in slots}
         listed = await in_thread(lambda: [one for slot in slots for one in self._listed(slot, clones[slot.name])])
         return JSONResponse({"object": "list", "voices": listed})
 
@@ -62,10 +61,6 @@ class VoicesApi:
 
     def _speakers(self) -> Sequence[SlotSpec]:
         return [slot for slot in self._directory.slots.values() if slot.offers(Capability.SPEECH)]
-
-    def _clones(self, slot: SlotSpec) -> bool:
-        route = self._directory.route(slot, Operation.SPEECH)
-        return isinstance(route, SpeechRoute) and route.book(slot).clones
 
     def _listed(self, slot: SlotSpec, clones: bool) -> list[JsonObject]:
         voices = list(self._own(slot))

@@ -256,7 +256,7 @@ async def test_health_of_anything_that_listens(answer: bytes, state: HealthState
 
 
 async def test_health_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("providers.llamacpp.provider.PROBE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("providers.health.PROBE_TIMEOUT_S", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         endpoint = Endpoint(f"http://127.0.0.1:{silent.getsockname()[1]}", TOKEN)
         assert (await LLAMA_CPP.health(endpoint)).state is HealthState.STARTING

@@ -14,7 +14,7 @@ from providers.base import ModelFiles, Placement
 from providers.devices import Device
 from providers.f5.options import F5Slot
 from providers.f5.provider import F5Tts
-from providers.native.health import HEALTH_PATH
+from providers.health import HEALTH_PATH
 from providers.tts.messages import SpeechRequest
 from providers.tts.paths import SPEECH_PATH
 from providers.tts.synthesizer import Manner, Reference, Samples

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import Address, LoadError
-from benchmarks.report import Measurement, as_record
+from benchmarks.report import Measurement, as_record, undecided
 from benchmarks.servers import HAPROXY, PLAIN
 from benchmarks.speaking_cases import (
     AIMS,
@@ -32,7 +32,7 @@ from benchmarks.speaking_cases import (
     make_slot,
 )
 from benchmarks.speaking_client import PATH, request_of, speak
-from benchmarks.speaking_report import added_ms, markdown, undecided, write
+from benchmarks.speaking_report import added_ms, markdown, write
 from benchmarks.speaking_runs import Speak, Spoken, spoken
 from benchmarks.speech_runs import Effort
 from providers.kokoro.options import KokoroSlot
@@ -202,7 +202,7 @@ def test_tables() -> None:
 
 def test_an_aim_between_the_rounds_is_undecided() -> None:
     straddling, met, missed = speed(PLAIN, 80.0, 92.0, 95.0), speed(HAPROXY, 91.0, 95.0), speed(PLAIN, 70.0, 80.0)
-    assert undecided([straddling, met, missed]) == [straddling]
+    assert undecided([straddling, met, missed], AIMS) == [straddling]
     assert f"- {SPEED.title}, {PLAIN}" in markdown(RECORD, [straddling]).splitlines()
     assert "Undecided" not in markdown(RECORD, [met, missed])
 
