@@ -31,6 +31,9 @@ CURRENT_CLUSTER = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current
 SERVE_ENVIRONMENT = {
     # In HAProxy mode an ingress replica waits this long for load balancers before it stops: 30 s by default.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    # On the replica's own loop an answer waits for its reader in HAProxy mode; from another thread, Serve queues all of
+    # it without a bound.
+    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray starts its workers at niceness 15, and engines would inherit that.
     "RAY_worker_niceness": "0",
