@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.errors import EngineError
+from providers.pulling import OwnModels
 from providers.spec import SlotSpec
 from providers.voices import Voice
 
@@ -48,6 +49,17 @@ class MemoryNeeds:
     @property
     def node_bytes(self) -> int:
         return self.total_bytes - self.device_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a provider may use of the machine that it is asked on."""
+
+    programs: Mapping[str, Path]
+    """Those of the provider's `programs` that are on its PATH."""
+    base_env: Mapping[str, str]
+    """Its own PATH, HOME, locale and the like."""
+    cache_dir: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +133,15 @@ class Route:
     """Where an operation's requests go, and how the engine's dialect differs from OpenAI's.
 
     `translate` checks the parsed body (raising `InvalidRequest`) and says what to rewrite;
-    `error` turns the engine's error status and body into the client's terms.
+    `error` turns the engine's error status and body into the client's terms. `queued`: the engine orders such requests
+    by itself, so that they need no place of their own.
     """
 
     path: str
     error: Callable[[int, bytes], EngineError]
     method: str = "POST"
     translate: Callable[[JsonObject, SlotSpec], Translation] | None = None
+    queued: bool = False
 
 
 class NativeEngine(Protocol):
@@ -140,6 +154,14 @@ class NativeEngine(Protocol):
 
     async def stop(self) -> None:
         """Close the port, end what is being answered, and free the model. May be called again."""
+
+
+class EngineFront(NativeEngine, Protocol):
+    """What stands in its slot's actor before a child process that strangers must not reach by themselves, since it
+    checks no token or breaks when several ask at once. Its process is stopped after it."""
+
+    async def broken(self) -> str:
+        """The reason why the engine must be started anew, once there is one."""
 
 
 class Provider(ABC, Generic[Slot]):
@@ -177,6 +199,24 @@ class Provider(ABC, Generic[Slot]):
     def native(self, slot: Slot, model: ModelFiles, placement: Placement) -> NativeEngine | None:
         """The engine as a part of the slot's actor; None: it is the child process that `start_cmd` says. Cheap: imports
         and loads nothing."""
+        return None
+
+    def front(self, slot: Slot, placement: Placement, engine: Endpoint) -> EngineFront | None:
+        """What answers at `placement` for the child process that answers at `engine`, on loopback and without a token;
+        None: the process answers itself. `health` asks the front. Cheap."""
+        return None
+
+    def own_models(self, slot: Slot, node: Node) -> OwnModels | None:
+        """The slot's models, where the engine fetches them by itself; None: the model store does. Cheap."""
+        return None
+
+    async def preflight(self, slot: Slot, node: Node) -> None:
+        """Look for what would make a load fail, before it begins; takes a second or two. Raises `ProviderError` that
+        says what to do."""
+        return None
+
+    def advice(self, output: str) -> str | None:
+        """What to do about a load that failed, by what the engine wrote last; None if that does not tell. Pure."""
         return None
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from providers.capabilities import Capability
+from providers.devices import SHARED_CLAIM
 
 SlotName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,62}$")]
 ModelSource = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -37,6 +38,9 @@ class SlotSpec(Frozen):
 
     name: SlotName
     aliases: tuple[str, ...] = ()
+    role_aliases: Mapping[SlotName, Capability] = Field(
+        default_factory=dict, description="names that stand for one capability of the slot alone"
+    )
     description: str = ""
     provider: str
     model: ModelSource
@@ -76,6 +80,14 @@ class SlotSpec(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _roles_it_has(self) -> "SlotSpec":
+        for alias, role in self.role_aliases.items():
+            if role not in self.capabilities:
+                has = ", ".join(self.capabilities)
+                raise ValueError(f"role_aliases.{alias}: '{role}' is no capability of the slot; allowed: {has}")
+        return self
+
     def offers(self, capability: Capability) -> bool:
         return capability in self.capabilities
 
@@ -87,4 +99,14 @@ class SlotSpec(Frozen):
     @property
     def names(self) -> tuple[str, ...]:
         """Every name that a client may put in `model`, the slot's own first."""
-        return (self.name, f"hal0/{self.name}", *self.aliases)
+        return (self.name, f"hal0/{self.name}", *self.aliases, *self.role_aliases)
+
+    @property
+    def models(self) -> Mapping[Capability, str]:
+        """Which model serves which capability."""
+        return dict.fromkeys(self.capabilities, self.model)
+
+    @property
+    def device_claim(self) -> float:
+        """Units of its device that a replica claims when the configuration names no amount."""
+        return SHARED_CLAIM

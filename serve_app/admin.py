@@ -24,7 +24,10 @@ class Admin:
 
     async def models(self, _: Request) -> Response:
         """OpenAI's list, with the state of each slot: https://platform.openai.com/docs/api-reference/models"""
-        data = [self._model(record) for record in await self._read_records()]
+        data = []
+        for record in await self._read_records():
+            data.append(self._model(record))
+            data += [self._role(record, alias) for alias in record["role_aliases"]]
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
@@ -32,6 +35,8 @@ class Admin:
         name = request.path_params["name"]
         records = await self._read_records()
         for record in records:
+            if name in record["role_aliases"]:
+                return JSONResponse(self._role(record, name))
             if name in (record["name"], f"hal0/{record['name']}", record["model"], *record["aliases"]):
                 return JSONResponse(self._model(record) | {"id": name})
         known = ", ".join(record["name"] for record in records)
@@ -41,6 +46,11 @@ class Admin:
     async def health(self, _: Request) -> Response:
         """Open without a key. Whether slots are loaded does not matter: they load when they are asked for."""
         return JSONResponse({"status": "ok"})
+
+    def _role(self, record: Record, alias: str) -> Record:
+        """The slot as it is under the name of one of its capabilities."""
+        narrowed = {"name": alias, "aliases": [], "capabilities": [record["role_aliases"][alias]]}
+        return self._model(record | narrowed)
 
     def _model(self, record: Record) -> Record:
         capabilities, progress = record["capabilities"], record["progress"]

@@ -11,6 +11,7 @@ import ray
 from ray import serve
 
 from providers.devices import Device
+from providers.pulling import ModelUnavailable
 from serve_app.background import repeatedly
 from serve_app.board import Board
 from serve_app.bulletin import Bulletin, Sightings
@@ -20,7 +21,7 @@ from serve_app.events import Batch
 from serve_app.fleet import NodeSeen
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
-from serve_app.models import ModelStore, ModelUnavailable
+from serve_app.models import ModelStore
 from serve_app.news import JsonRecord, ReplicaNews, Traffic, error_record
 from serve_app.nodes import alive_nodes, declared
 from serve_app.orders import Order, OrderBook

@@ -16,14 +16,16 @@ class SlotDirectory:
         self.slots: Mapping[str, SlotSpec] = {slot.name: slot for slot in slots}
         self._by_name = {slot.model: slot for slot in reversed(slots)}
         self._by_name |= {name: slot for slot in slots for name in slot.names}
+        self._roles = {alias: role for slot in slots for alias, role in slot.role_aliases.items()}
         self._routes = {
             (slot.name, operation): provider(slot.provider).infer(operation)
             for slot in slots
             for operation in Operation
         }
 
-    def find(self, name: object) -> SlotSpec:
-        """The slot that the request's `model` names. Raises 400 without a name, 404 for an unknown one."""
+    def find(self, name: object, operation: Operation) -> SlotSpec:
+        """The slot that the request's `model` names. Raises 400 without a name, or for the alias of a role that is not
+        the operation's, 404 for an unknown name."""
         if name is None:
             raise BadRequest(400, f"The field 'model' is required. {self._choice()}", "missing_model", "model")
         if not isinstance(name, str):
@@ -33,6 +35,10 @@ class SlotDirectory:
             raise BadRequest(
                 404, f"The model '{name[:200]}' does not exist. {self._choice()}", "model_not_found", "model"
             )
+        role, needed = self._roles.get(name), NEEDED_CAPABILITY[operation]
+        if role is not None and needed not in (role, None):
+            message = f"The model '{name}' is the {role} of slot '{slot.name}'; name the slot itself for {needed}."
+            raise BadRequest(400, message, "unsupported_capability", "model")
         return slot
 
     def route(self, slot: SlotSpec, operation: Operation) -> Route:

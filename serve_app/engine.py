@@ -13,23 +13,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from providers.base import Endpoint, HealthState, MemoryNeeds, ModelFiles, NativeEngine, Placement, Provider
+from providers.base import (
+    Endpoint,
+    EngineFront,
+    HealthState,
+    MemoryNeeds,
+    ModelFiles,
+    NativeEngine,
+    Placement,
+    Provider,
+)
 from providers.devices import Device
 from providers.errors import ProviderError
+from providers.pulling import ModelUnavailable
 from providers.spec import SlotSpec
 from serve_app.background import retrieve
 from serve_app.engine_log import EngineLog, log_file
 from serve_app.engine_memory import resident_bytes
 from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
+from serve_app.fronted_process import FrontedProcess
 from serve_app.lifecycle import SlotState
-from serve_app.machine import programs_on_path
-from serve_app.models import ModelStore, ModelUnavailable, ModelUse
-from serve_app.native_process import AnyProcess, NativeProcess
+from serve_app.machine import this_node
+from serve_app.models import ModelStore, ModelUse
+from serve_app.native_process import NativeProcess
 from serve_app.progress import Progress
 from serve_app.pulls import pulled
-from serve_app.settings import Settings, engine_base_env
+from serve_app.settings import Settings
 
+AnyProcess = EngineProcess | NativeProcess | FrontedProcess
 LOOPBACK = "127.0.0.1"
 FIRST_POLL_S = 0.01
 SLOWEST_POLL_S = 0.25
@@ -138,6 +150,7 @@ class Engine:
             model = await self._held_files()
             needs = self._provider.memory_needs(self._slot, model, self._device)
             async with asyncio.timeout(self._slot.load_timeout_s):
+                await self._provider.preflight(self._slot, this_node(self._provider))
                 running = await self._bring_up(model, needs)
         except asyncio.CancelledError:
             raise
@@ -234,28 +247,42 @@ class Engine:
         if native is not None:
             self._report(LoadReport(SlotState.STARTING, needs=needs))
             return await self._start_native(native, log)
-        command = self._provider.start_cmd(self._slot, model, placement)
-        env = self._provider.build_env(self._slot, model, placement)
+        behind = replace(placement, host=LOOPBACK, port=free_port())
+        front = self._provider.front(self._slot, placement, _endpoint(behind))
+        where = placement if front is None else behind
+        command = self._provider.start_cmd(self._slot, model, where)
+        env = self._provider.build_env(self._slot, model, where)
         self._report(LoadReport(SlotState.STARTING, needs=needs))
-        return await EngineProcess.start(command, env, log)
+        process = await EngineProcess.start(command, env, log)
+        return process if front is None else await self._start_front(process, front)
 
     async def _start_native(self, native: NativeEngine, log: EngineLog) -> NativeProcess:
         try:
             return await NativeProcess.start(native, log)
         except OSError as error:
-            raise LoadFailed(self._slot.name, "engine_exited", f"it cannot listen: {error}", (str(error),)) from error
+            raise self._cannot_listen(error) from error
+
+    async def _start_front(self, process: EngineProcess, front: EngineFront) -> FrontedProcess:
+        try:
+            return await FrontedProcess.start(process, front)
+        except OSError as error:
+            raise self._cannot_listen(error) from error
+
+    def _cannot_listen(self, error: OSError) -> LoadFailed:
+        return LoadFailed(self._slot.name, "engine_exited", f"it cannot listen: {error}", (str(error),))
 
     def _placement(self) -> Placement:
+        node = this_node(self._provider)
         return Placement(
             device=self._device,
             host=LOOPBACK,
             port=free_port(),
             token=secrets.token_urlsafe(24),
-            cache_dir=self._settings.cache_dir,
+            cache_dir=node.cache_dir,
             accelerator_ids=self._accelerator_ids,
             cpu_threads=max(1, int(self._slot.resources.cpu) or os.cpu_count() or 1),
-            programs=programs_on_path(self._provider),
-            base_env=engine_base_env(),
+            programs=node.programs,
+            base_env=node.base_env,
         )
 
     async def _until_ready(self, process: AnyProcess, endpoint: Endpoint) -> None:
@@ -268,7 +295,7 @@ class Engine:
                 if died.done():
                     raise self._exited(process, died.result())
                 if health.state is HealthState.DEAD:
-                    detail = health.detail or "its health check failed"
+                    detail = self._advised(health.detail or "its health check failed", process)
                     raise LoadFailed(self._slot.name, "engine_unhealthy", detail, process.log.tail(REASON_LINES))
                 quick = health.state is HealthState.READY and shown.state is SlotState.STARTING
                 if health.state is HealthState.WARMING or quick:
@@ -290,22 +317,27 @@ class Engine:
         return report
 
     def _exited(self, process: AnyProcess, code: int) -> LoadFailed:
-        detail = f"its engine {how_it_ended(code)} while loading: {process.log.reason()}"
-        return LoadFailed(self._slot.name, "engine_exited", detail, process.log.tail(REASON_LINES))
+        ended = process.verdict or f"its engine {how_it_ended(code)} while loading: {process.log.reason()}"
+        return LoadFailed(
+            self._slot.name, "engine_exited", self._advised(ended, process), process.log.tail(REASON_LINES)
+        )
+
+    def _advised(self, detail: str, process: AnyProcess) -> str:
+        advice = self._provider.advice(process.log.recent())
+        return detail if advice is None else f"{detail.rstrip('.')}. {advice}"
 
     async def _watch_exit(self, running: Running) -> None:
         code = await running.process.wait()
         if self._stopped:
             return
         lines = running.process.log.tail(REASON_LINES)
-        error = EngineDied(self._slot.name, f"it {how_it_ended(code)}", lines)
+        ended = running.process.verdict or f"it {how_it_ended(code)}"
+        error = EngineDied(self._slot.name, ended, lines)
         self._load = None
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == CRASHES and now - self._deaths[0] <= CRASH_WINDOW_S:
-            detail = (
-                f"its engine died {CRASHES} times within {CRASH_WINDOW_S:g} s; the last time it {how_it_ended(code)}"
-            )
+            detail = f"its engine died {CRASHES} times within {CRASH_WINDOW_S:g} s; the last time {ended}"
             self._give_up(LoadFailed(self._slot.name, "engine_crash_loop", detail, lines))
         else:
             self._report(LoadReport(SlotState.ERROR, error=error))

@@ -27,6 +27,9 @@ def guarded(argv: tuple[str, ...], stop: int, grace_s: float, cleanup: tuple[str
 class EngineProcess:
     """Owned by one event loop. `wait` answers the exit code as often as it is asked."""
 
+    verdict: str | None = None
+    """Why it was ended, where its exit code does not tell."""
+
     def __init__(self, popen: subprocess.Popen[bytes], log: EngineLog) -> None:
         self._popen = popen
         self.log = log

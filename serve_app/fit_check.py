@@ -6,12 +6,13 @@ from pathlib import Path
 
 from providers.base import MemoryNeeds
 from providers.devices import Device
+from providers.pulling import ModelUnavailable
 from providers.registry import provider
 from providers.spec import SlotSpec
 from serve_app.config import ConfigError, ServingConfig
 from serve_app.engine_memory import total_bytes
 from serve_app.fit import oversized
-from serve_app.models import ModelStore, ModelUnavailable
+from serve_app.models import ModelStore
 from serve_app.placement import NodeResources, claim_of, resolve_device
 from serve_app.want import Want
 

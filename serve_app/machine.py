@@ -5,14 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from providers.base import Provider
+from providers.base import Node, Provider
 from providers.devices import DECLARED_BY
 from providers.registry import PROVIDERS
+from serve_app.settings import engine_base_env, load_settings
 
 
 def programs_on_path(provider: Provider[Any]) -> dict[str, Path]:
     """Those of the provider's programs that this process would find."""
     return {name: Path(path) for name in provider.programs if (path := shutil.which(name))}
+
+
+def this_node(provider: Provider[Any]) -> Node:
+    return Node(programs_on_path(provider), engine_base_env(), load_settings().cache_dir)
 
 
 def found_resources() -> Mapping[str, float]:

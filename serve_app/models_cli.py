@@ -9,10 +9,10 @@ from threading import Event
 
 import click
 
+from providers.pulling import ModelUnavailable, PullCancelled
 from providers.spec import SlotSpec
 from serve_app.config import ConfigError, load_config_file
 from serve_app.models.bar import Bar
-from serve_app.models.errors import ModelUnavailable, PullCancelled
 from serve_app.models.in_use import Use, still, uses
 from serve_app.models.inventory import NotRemovable, Stored, stored
 from serve_app.models.removal import remove

@@ -7,7 +7,6 @@ import os
 from providers.base import NativeEngine
 from serve_app.background import to_the_end
 from serve_app.engine_log import EngineLog
-from serve_app.engine_process import EngineProcess
 
 LOGGER = logging.getLogger("hal0")
 """Native engines log below it."""
@@ -15,6 +14,9 @@ LOGGER = logging.getLogger("hal0")
 
 class NativeProcess:
     """Owned by one event loop. It ends only when it is stopped: if the engine crashes, so does the actor."""
+
+    verdict: str | None = None
+    """Why it was ended, where its exit code does not tell."""
 
     def __init__(self, engine: NativeEngine, log: EngineLog) -> None:
         self._engine, self.log = engine, log
@@ -67,6 +69,3 @@ class _ToEngineLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._log.feed((self.format(record) + "\n").encode())
-
-
-AnyProcess = EngineProcess | NativeProcess

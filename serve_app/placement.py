@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from providers.devices import AUTO, DECLARED_BY, PREFERENCE, RAY_RESOURCE, SHARED_CLAIM, Device
+from providers.devices import AUTO, DECLARED_BY, PREFERENCE, RAY_RESOURCE, Device
 from providers.spec import SlotSpec
 
 GIB = 1024**3
@@ -32,9 +32,9 @@ def claim_of(slot: SlotSpec, device: Device) -> Claim:
     gpus = slot.resources.gpu or 0.0
     resource = RAY_RESOURCE[device]
     if device is Device.CUDA:
-        gpus = slot.resources.gpu or SHARED_CLAIM
+        gpus = slot.resources.gpu or slot.device_claim
     elif resource is not None:
-        custom.setdefault(resource, SHARED_CLAIM)
+        custom.setdefault(resource, slot.device_claim)
     return Claim(slot.resources.cpu, gpus, int(slot.resources.memory_gib * GIB), custom)
 
 

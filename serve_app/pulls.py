@@ -9,9 +9,10 @@ from threading import Event
 from typing import Protocol
 
 from providers.base import ModelFiles
+from providers.pulling import ModelUnavailable, PullProgress
 from providers.spec import SlotSpec
 from serve_app.background import retrieve
-from serve_app.models import ModelStore, ModelUnavailable, PullProgress
+from serve_app.models import ModelStore
 from serve_app.progress import Progress, of_bytes
 
 AT_ONCE = 4

@@ -79,14 +79,14 @@ class Relay:
                 await reply.fail(error)
 
     def _exchange_for(self, payload: JsonObject, body: bytes, headers: Headers) -> Exchange:
-        slot = self._directory.find(payload.get("model"))
+        slot = self._directory.find(payload.get("model"), self._operation)
         route = self._directory.route(slot, self._operation)
         translation = route.translate(payload, slot) if route.translate else UNTOUCHED
         if translation.request is not None:
             body = dump_json(translation.request)
         streams = payload.get("stream") is True and self._operation in STREAMING
         shows_progress = streams and slot.progress_as_reasoning and self._operation is Operation.CHAT
-        light = self._operation in LIGHT
+        light = route.queued or self._operation in LIGHT
         return Exchange(
             WaitingRequest(slot, priority_of(headers), light, streams, shows_progress), route, body, translation
         )

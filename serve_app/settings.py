@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENGINE_ENV = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
-ENGINE_ENV_PREFIXES = ("VK_", "MESA_", "GGML_", "XDG_", "HSA_", "ROCM_", "CUDA_", "HIP_", "ROCR_", "XILINX_")
+ENGINE_ENV_PREFIXES = ("VK_", "MESA_", "GGML_", "XDG_", "HSA_", "ROCM_", "CUDA_", "HIP_", "ROCR_", "XILINX_", "FLM_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,9 @@ def record_of(entry: SlotEntry) -> JsonRecord:
     return view_of(entry) | {
         "provider": spec.provider,
         "model": spec.model,
+        "models": {capability.value: name for capability, name in spec.models.items()},
         "aliases": list(spec.aliases),
+        "role_aliases": {alias: role.value for alias, role in spec.role_aliases.items()},
         "description": spec.description,
         "capabilities": [capability.value for capability in spec.capabilities],
         "context_size": spec.context_size,

@@ -11,7 +11,7 @@ from providers.asr.connection import Connection
 from providers.asr.cutting import BlockCutter, Cutter
 from providers.asr.live import LiveSession
 from providers.asr.messages import LARGEST_MESSAGE, Start, TurnDetection
-from providers.asr.options import AsrOptions, VoiceDetectorKind
+from providers.asr.options import HearingOptions, VoiceDetectorKind
 from providers.asr.paths import SESSION_PATH
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer
 from providers.asr.session import FileSession, Listener, Session
@@ -41,7 +41,7 @@ class AsrServer(NativeServer[Loaded]):
     method, path = "GET", SESSION_PATH
 
     def __init__(
-        self, load: Callable[[], Recognizer], options: AsrOptions, placement: Placement, sessions: int
+        self, load: Callable[[], Recognizer], options: HearingOptions, placement: Placement, sessions: int
     ) -> None:
         super().__init__(partial(loaded, load, options.voice_detector), placement, sessions)
         self._options, self._sessions = options, sessions

@@ -45,6 +45,8 @@ class NativeServer(ABC, Generic[M]):
     """Of its log and its threads."""
     method: ClassVar[str]
     path: ClassVar[str]
+    further: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Methods and paths beside the first."""
     largest_body: ClassVar[int] = 1024**2
     """Bytes."""
 
@@ -62,7 +64,7 @@ class NativeServer(ABC, Generic[M]):
 
     @abstractmethod
     async def answer(self, request: web.Request, model: M) -> web.StreamResponse:
-        """What comes to `path`, its token checked, while the model is loaded."""
+        """What comes to a path of its own, its token checked, while the model is loaded."""
 
     async def attend(self, visit: Visit, work: Coroutine[object, object, None]) -> None:
         """Do what a visit came for; stopping the server ends it."""
@@ -74,7 +76,8 @@ class NativeServer(ABC, Generic[M]):
         """Listen, and load in the background. Raises OSError if the port is taken."""
         app = web.Application(middlewares=[demanding(self._placement.token)], client_max_size=self.largest_body)
         app.router.add_get(HEALTH_PATH, self._health)
-        app.router.add_route(self.method, self.path, self._answer)
+        for method, path in ((self.method, self.path), *self.further):
+            app.router.add_route(method, path, self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
         await self._runner.setup()
         await web.TCPSite(self._runner, self._placement.host, self._placement.port).start()

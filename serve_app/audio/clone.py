@@ -8,7 +8,7 @@ import aiohttp
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-from providers.capabilities import Capability
+from providers.capabilities import Capability, Operation
 from providers.spec import SlotSpec
 from serve_app.audio.clone_api import described
 from serve_app.audio.clone_request import FILE_FIELDS, CloneRequest, parsed
@@ -76,7 +76,7 @@ class Cloning:
             raise BadRequest(400, message, "unsupported_capability")
 
     def _check_model(self, model: str | None) -> None:
-        if model is None or (slot := self._directory.find(model)) in self._able():
+        if model is None or (slot := self._directory.find(model, Operation.SPEECH)) in self._able():
             return
         able = ", ".join(one.name for one in self._able())
         message = f"Slot '{slot.name}' does not clone voices. Slots that can: {able}."

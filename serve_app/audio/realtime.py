@@ -76,7 +76,7 @@ class Realtime:
 
     def _engine(self, settings: Settings, priority: int | None) -> LiveEngine:
         """Raises `BadRequest` or `InvalidRequest`."""
-        slot = self._directory.find(settings.model)
+        slot = self._directory.find(settings.model, Operation.REALTIME)
         route = self._directory.route(slot, Operation.REALTIME)
         if route.translate is not None:
             keywords: list[JsonValue] = list(settings.keywords)

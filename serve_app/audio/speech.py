@@ -81,7 +81,7 @@ class Speech:
 
     async def _job(self, payload: JsonObject, priority: int | None, scope: Scope) -> Job:
         answering = Answering.of(payload)
-        slot = self._directory.find(payload.get("model"))
+        slot = self._directory.find(payload.get("model"), Operation.SPEECH)
         scope["slot"] = slot.name
         route = self._directory.route(slot, Operation.SPEECH)
         assert isinstance(route, SpeechRoute) and route.translate is not None

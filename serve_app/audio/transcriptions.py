@@ -78,7 +78,7 @@ class Transcriptions:
             await reply.fail(error)
 
     def _job(self, request: TranscriptionRequest, priority: int | None) -> Job:
-        slot = self._directory.find(request.model)
+        slot = self._directory.find(request.model, self._operation)
         route = self._directory.route(slot, self._operation)
         try:
             _check(request, route, slot)

@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from providers.base import JsonObject, ModelFiles
-from providers.capabilities import Capability
+from providers.capabilities import Capability, Operation
+from providers.pulling import ModelUnavailable, PullCancelled
 from providers.registry import provider
 from providers.spec import SlotSpec
 from providers.voices import Voice
 from serve_app.audio.threads import in_thread
 from serve_app.audio.voice_source import VoiceSource, takes_brought
 from serve_app.directory import SlotDirectory
-from serve_app.models.errors import ModelUnavailable, PullCancelled
 from serve_app.models.store import ModelStore
 
 FRESH_S = 5.0
@@ -50,7 +50,7 @@ class VoicesApi:
     async def voices(self, request: Request) -> Response:
         """Of the slot that `?model=` names, or of all that speak. Raises as `SlotDirectory` does."""
         name = request.query_params.get("model")
-        slots = [self._directory.find(name)] if name else self._speakers()
+        slots = [self._directory.find(name, Operation.SPEECH)] if name else self._speakers()
         clones = {slot.name: takes_brought(self._directory, slot) for slot in slots}
         listed = await in_thread(lambda: [one for slot in slots for one in self._listed(slot, clones[slot.name])])
         return JSONResponse({"object": "list", "voices": listed})

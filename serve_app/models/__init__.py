@@ -3,9 +3,7 @@
 Importing it is cheap: what talks to the network is imported by those who do.
 """
 
-from serve_app.models.errors import ModelUnavailable, PullCancelled
 from serve_app.models.in_use import ModelUse
-from serve_app.models.progress import PullProgress
 from serve_app.models.store import ModelStore
 
-__all__ = ["ModelStore", "ModelUnavailable", "ModelUse", "PullCancelled", "PullProgress"]
+__all__ = ["ModelStore", "ModelUse"]

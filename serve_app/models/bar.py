@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from serve_app.models.progress import PullProgress
+from providers.pulling import PullProgress
 from serve_app.models.sizes import shown_bytes
 
 PLAIN_EVERY_S = 5.0

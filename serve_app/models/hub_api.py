@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from huggingface_hub import constants, get_token
 
-from serve_app.models.errors import ModelUnavailable
+from providers.pulling import ModelUnavailable
 from serve_app.models.hub_cache import TreeFile
 from serve_app.models.patience import patiently, retry_after_s
 from serve_app.models.transport import Failure, Kind, Transport

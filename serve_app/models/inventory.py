@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.models.errors import ModelUnavailable
+from providers.pulling import ModelUnavailable
 from serve_app.models.hub import MAIN, HubPlace
 from serve_app.models.hub import PARTIAL as HUB_PARTIAL
 from serve_app.models.hub_cache import HubCache

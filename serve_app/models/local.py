@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve_app.models.errors import ModelUnavailable
+from providers.pulling import ModelUnavailable
 
 if TYPE_CHECKING:
     from serve_app.models.remote import Remote

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from serve_app.models.errors import PullCancelled
+from providers.pulling import PullCancelled
 
 POLL_S = 0.2
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from threading import Event
 from typing import TypeVar
 
-from serve_app.models.errors import PullCancelled
+from providers.pulling import PullCancelled
 from serve_app.models.transport import Failure, Kind
 
 TRIES = {Kind.UNREACHABLE: 2, Kind.SILENT: 3, Kind.CUT: 5, Kind.BUSY: 4, Kind.REFUSED: 1}

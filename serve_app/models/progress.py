@@ -3,26 +3,13 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from providers.pulling import PullProgress
 
 REPORT_EVERY_S = 0.25
 RATE_WINDOW_S = 5.0
 RATE_SPAN_S = 0.5
 """Fewer seconds of measuring tell no rate."""
-
-
-@dataclass(frozen=True, slots=True)
-class PullProgress:
-    """All files together that one call of `fetch` has to pull; None where it is not known."""
-
-    bytes_done: int
-    """What an earlier pull left on the disk included."""
-    bytes_total: int | None
-    bytes_per_second: float | None
-    """Over the last seconds."""
-    eta_seconds: float | None
-    file: str
-    """The one that is being pulled."""
 
 
 class Meter:

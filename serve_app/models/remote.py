@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from providers.pulling import ModelUnavailable
 from serve_app.models.checksum import Checksum
-from serve_app.models.errors import ModelUnavailable
 from serve_app.models.partial import Partial
 from serve_app.models.transport import Failure
 

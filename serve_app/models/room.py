@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serve_app.models.errors import ModelUnavailable
+from providers.pulling import ModelUnavailable
 from serve_app.models.sizes import shown_bytes
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -8,12 +8,14 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from providers.base import ModelFiles
+from providers.pulling import ModelUnavailable, OwnModels, PullProgress
+from providers.registry import provider
 from providers.spec import SlotSpec
-from serve_app.models.errors import ModelUnavailable
+from serve_app.machine import this_node
 from serve_app.models.hub import HubPlace
 from serve_app.models.local import LocalPlace
 from serve_app.models.place import Place
-from serve_app.models.progress import Meter, PullProgress
+from serve_app.models.progress import Meter
 from serve_app.models.urls import FOLDER as URLS
 from serve_app.models.urls import UrlPlace
 
@@ -29,6 +31,8 @@ class ModelStore:
 
     def present(self, slot: SlotSpec) -> bool:
         """Whether the slot's files lie on disk, so that nothing needs pulling. Cheap, and without the network."""
+        if (own := _own(slot)) is not None:
+            return own.present()
         try:
             return all(self.place(source).local() is not None for source in sources_of(slot))
         except ModelUnavailable:
@@ -44,6 +48,8 @@ class ModelStore:
 
         Blocks; raises `ModelUnavailable`, and `PullCancelled` within a second after `cancelled` was set.
         """
+        if (own := _own(slot)) is not None:
+            return own.fetch(on_progress, cancelled or Event())
         places = [self.place(source) for source in sources_of(slot)]
         missing = [place for place in places if place.local() is None]
         if missing:
@@ -68,6 +74,11 @@ class ModelStore:
         if path is None:
             raise ModelUnavailable("model_missing", f"'{source}' was removed as soon as it was here.")
         return path
+
+
+def _own(slot: SlotSpec) -> OwnModels | None:
+    one = provider(slot.provider)
+    return one.own_models(slot, this_node(one))
 
 
 def sources_of(slot: SlotSpec) -> list[str]:

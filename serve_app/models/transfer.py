@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from threading import Event
 from typing import BinaryIO
 
-from serve_app.models.errors import ModelUnavailable, PullCancelled
+from providers.pulling import ModelUnavailable, PullCancelled
 from serve_app.models.partial import Record
 from serve_app.models.patience import Patience
 from serve_app.models.progress import Meter

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from serve_app.models.errors import PullCancelled
+from providers.pulling import PullCancelled
 
 CONNECT_TIMEOUT_S = 4.0
 READ_TIMEOUT_S = 15.0

@@ -16,11 +16,12 @@ from providers.base import Command, Endpoint, Health, HealthState, MemoryNeeds, 
 from providers.capabilities import Capability, Operation
 from providers.devices import Device
 from providers.errors import ProviderError
+from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 from providers.spec import SlotSpec
 from serve_app.engine import Engine, LoadReport
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState as S
-from serve_app.models import ModelUnavailable, ModelUse, PullCancelled, PullProgress
+from serve_app.models import ModelUse
 from serve_app.models.in_use import uses
 from serve_app.progress import Progress
 from serve_app.settings import Settings

@@ -158,7 +158,7 @@ def voices_of(slot: SlotSpec, model: ModelFiles | None) -> tuple[Voice, ...]:
 
 
 def speaker(name: str = "tts", options: TtsOptions | None = None, **more: Any) -> SlotSpec:
-    fields = {"name": name, "provider": "p", "model": "m", "capabilities": (Capability.SPEECH,)}
+    fields = {"name": name, "provider": "kokoro", "model": "m", "capabilities": (Capability.SPEECH,)}
     spec = SlotSpec.model_validate(fields | more)
     return spec.model_copy(update={"options": options or TtsOptions()})
 

@@ -27,22 +27,22 @@ def directory() -> SlotDirectory:
 
 def refusal_of(directory: SlotDirectory, name: object) -> BadRequest:
     with pytest.raises(BadRequest) as refused:
-        directory.find(name)
+        directory.find(name, Operation.CHAT)
     return refused.value
 
 
 @pytest.mark.parametrize("name", ["chat", "hal0/chat", "gpt", "hal0/chat"])
 def test_a_slot_is_found_by_every_name(directory: SlotDirectory, name: str) -> None:
-    assert directory.find(name) is CHAT
+    assert directory.find(name, Operation.CHAT) is CHAT
 
 
 def test_a_model_means_the_first_slot_that_has_it(directory: SlotDirectory) -> None:
-    assert directory.find("hf://a/b") is CHAT
+    assert directory.find("hf://a/b", Operation.CHAT) is CHAT
 
 
 def test_a_name_goes_before_another_slots_model() -> None:
     named = slot("x", model="y")
-    assert SlotDirectory((slot("a", model="x"), named)).find("x") is named
+    assert SlotDirectory((slot("a", model="x"), named)).find("x", Operation.CHAT) is named
 
 
 def test_a_missing_name_is_asked_for(directory: SlotDirectory) -> None:

@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from providers.errors import EngineError, InvalidRequest, ProviderError
+from providers.pulling import ModelUnavailable
 from serve_app.config import ConfigError
 from serve_app.errors import (
     BadRequest,
@@ -18,7 +19,6 @@ from serve_app.errors import (
     StillLoading,
     answer_for,
 )
-from serve_app.models import ModelUnavailable
 
 SAMPLES: list[Exception] = [
     BadRequest(404, "no such model", "model_not_found", "model"),

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
 
-from serve_app.models import ModelStore, ModelUnavailable
+from providers.pulling import ModelUnavailable
+from serve_app.models import ModelStore
 from tests.support.hub import Fault, Hub
 from tests.support.hub_client import be_quick, slot, use_hub
 

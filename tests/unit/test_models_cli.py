@@ -13,8 +13,9 @@ import yaml
 from click.testing import CliRunner, Result
 from huggingface_hub import scan_cache_dir
 
+from providers.pulling import PullProgress
 from serve_app.cli import main
-from serve_app.models import ModelUse, PullProgress
+from serve_app.models import ModelUse
 from serve_app.models.bar import told
 from tests.support.hub import Fault, Hub
 from tests.support.hub_client import be_quick, hub_env, use_hub

@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 from huggingface_hub import scan_cache_dir, snapshot_download
 
+from providers.pulling import ModelUnavailable, PullProgress
 from serve_app.cli import main
-from serve_app.models import ModelStore, ModelUnavailable, ModelUse, PullProgress
+from serve_app.models import ModelStore, ModelUse
 from tests.support.hub import Fault, Hub
 from tests.support.hub_client import be_quick, hub_env, pull_command, slot, use_hub
 from tests.unit.test_models_pull import until

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.models import ModelStore, ModelUnavailable
+from providers.pulling import ModelUnavailable
+from serve_app.models import ModelStore
 from tests.support.hub_client import be_quick, slot, use_hub
 
 CONTENT = b"gguf" * 1000

@@ -2,7 +2,8 @@
 
 import pytest
 
-from serve_app.models.progress import Meter, PullProgress
+from providers.pulling import PullProgress
+from serve_app.models.progress import Meter
 from serve_app.models.sizes import shown_bytes
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.models import ModelStore, ModelUnavailable, PullCancelled, PullProgress
+from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
+from serve_app.models import ModelStore
 from serve_app.models.partial import Partial, Record
 from tests.support.hub import Fault, Hub
 from tests.support.hub_client import be_quick, hub_env, pull_command, slot, use_hub

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from providers.capabilities import Capability
+from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 from providers.spec import SlotSpec
-from serve_app.models import ModelUnavailable, PullCancelled, PullProgress
 from serve_app.progress import Progress
 from serve_app.pulls import Pulls
 
