@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from providers.base import ModelFiles
 from providers.pulling import ModelUnavailable, OwnModels, PullProgress
-from providers.registry import provider
+from providers.registry import PROVIDERS
 from providers.spec import SlotSpec
 from serve_app.machine import this_node
 from serve_app.models.hub import HubPlace
@@ -77,8 +77,8 @@ class ModelStore:
 
 
 def _own(slot: SlotSpec) -> OwnModels | None:
-    one = provider(slot.provider)
-    return one.own_models(slot, this_node(one))
+    one = PROVIDERS.get(slot.provider)
+    return one.own_models(slot, this_node(one)) if one is not None else None
 
 
 def sources_of(slot: SlotSpec) -> list[str]:
