@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     Check,
     array,
     boolean,
@@ -19,9 +19,9 @@ from providers.llamacpp.dialect.checks import (
     string,
     text,
 )
-from providers.llamacpp.dialect.content import check_content
-from providers.llamacpp.dialect.sampling import SAMPLING
-from providers.llamacpp.dialect.tools import check_tools, chosen, narrowed
+from providers.openai.content import check_content
+from providers.openai.sampling import SAMPLING
+from providers.openai.tools import check_tools, chosen, narrowed
 from providers.spec import SlotSpec
 
 _UNTOUCHED = Translation()

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
 from providers.errors import UnsupportedRequest
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     Check,
     check_fields,
     filled_array,
@@ -17,7 +17,7 @@ from providers.llamacpp.dialect.checks import (
     string,
     wrong_type,
 )
-from providers.llamacpp.dialect.sampling import SAMPLING
+from providers.openai.sampling import SAMPLING
 from providers.spec import SlotSpec
 from providers.sse import DONE, EventTranslator, ServerSentEvent
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     check_fields,
     filled,
     filled_array,

@@ -7,7 +7,8 @@ from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
 from providers.errors import UnsupportedRequest
-from providers.llamacpp.dialect.checks import (
+from providers.llamacpp.dialect.errors import engine_error
+from providers.openai.checks import (
     Check,
     array,
     boolean,
@@ -26,8 +27,7 @@ from providers.llamacpp.dialect.checks import (
     wrong_type,
     wrong_value,
 )
-from providers.llamacpp.dialect.content import need_vision, picture_url
-from providers.llamacpp.dialect.errors import engine_error
+from providers.openai.content import need_vision, picture_url
 from providers.spec import SlotSpec
 from providers.sse import EventTranslator, ServerSentEvent
 

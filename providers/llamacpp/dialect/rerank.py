@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     Check,
     boolean,
     check_fields,

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from providers.base import JsonObject, Translation
 from providers.errors import UnsupportedRequest
 from providers.llamacpp.dialect.chat import adapted
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     Check,
     array,
     boolean,
@@ -27,11 +27,11 @@ from providers.llamacpp.dialect.checks import (
     text,
     token_limit,
 )
-from providers.llamacpp.dialect.response_input import messages
-from providers.llamacpp.dialect.response_object import ResponseObject
-from providers.llamacpp.dialect.response_stream import ResponseStream
-from providers.llamacpp.dialect.sampling import SAMPLING
-from providers.llamacpp.dialect.tools import check_function
+from providers.openai.response_input import messages
+from providers.openai.response_object import ResponseObject
+from providers.openai.response_stream import ResponseStream
+from providers.openai.sampling import SAMPLING
+from providers.openai.tools import check_function
 from providers.spec import SlotSpec
 
 _FIELDS: Mapping[str, Check] = {

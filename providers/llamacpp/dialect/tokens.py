@@ -4,7 +4,7 @@ https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md#post-to
 """
 
 from providers.base import JsonObject, Translation
-from providers.llamacpp.dialect.checks import array, boolean, check_fields, integer_from, required, wrong_type
+from providers.openai.checks import array, boolean, check_fields, integer_from, required, wrong_type
 from providers.spec import SlotSpec
 
 _FLAGS = {"add_special": boolean, "parse_special": boolean, "with_pieces": boolean}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     Check,
     boolean,
     check_fields,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pydantic import JsonValue
 
 from providers.base import JsonObject
-from providers.llamacpp.dialect.response_items import Event, OpenCall, OpenItem, OpenReasoning, OpenText
-from providers.llamacpp.dialect.response_object import ResponseObject, new_id
+from providers.openai.response_items import Event, OpenCall, OpenItem, OpenReasoning, OpenText
+from providers.openai.response_object import ResponseObject, new_id
 from providers.sse import DONE, EventTranslator, ServerSentEvent
 
 _CUT_OFF = "The engine's answer ended before it was complete."

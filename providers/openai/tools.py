@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from providers.base import JsonObject
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     array,
     boolean,
     check_fields,

@@ -4,7 +4,7 @@ from pydantic import JsonValue
 
 from providers.capabilities import Capability
 from providers.errors import InvalidRequest
-from providers.llamacpp.dialect.checks import filled, filled_array, mapping, required, text, wrong_type
+from providers.openai.checks import filled, filled_array, mapping, required, text, wrong_type
 from providers.spec import SlotSpec
 
 

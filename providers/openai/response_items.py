@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from providers.base import JsonObject
-from providers.llamacpp.dialect.response_object import call_item, message_item, new_id, reasoning_item, text_part
+from providers.openai.response_object import call_item, message_item, new_id, reasoning_item, text_part
 
 Event = tuple[str, JsonObject]
 """An event's name and its fields, but for the sequence number."""

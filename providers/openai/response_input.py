@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from providers.base import JsonObject
 from providers.errors import UnsupportedRequest
-from providers.llamacpp.dialect.checks import (
+from providers.openai.checks import (
     array,
     filled_array,
     mapping,
@@ -17,7 +17,7 @@ from providers.llamacpp.dialect.checks import (
     wrong_type,
     wrong_value,
 )
-from providers.llamacpp.dialect.content import need_vision, picture_url
+from providers.openai.content import need_vision, picture_url
 from providers.spec import SlotSpec
 
 _ROLES = one_of("system", "developer", "user", "assistant")
