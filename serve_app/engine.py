@@ -247,7 +247,7 @@ class Engine:
         if native is not None:
             self._report(LoadReport(SlotState.STARTING, needs=needs))
             return await self._start_native(native, log)
-        behind = replace(placement, host=LOOPBACK, port=free_port())
+        behind = replace(placement, host=LOOPBACK, port=free_port(), token="")
         front = self._provider.front(self._slot, placement, _endpoint(behind))
         where = placement if front is None else behind
         command = self._provider.start_cmd(self._slot, model, where)

@@ -28,8 +28,11 @@ libc = ctypes.CDLL(None, use_errno=True)
 def spawn(argv: list[str]) -> int:
     """Fork and exec the engine in its own process group; its pid."""
     guard = os.getpid()
+    # A signal that comes before the engine is itself would be the guard's, and lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
             os.setpgid(pid, pid)  # the child does the same; whoever is first wins
         except OSError:
@@ -42,6 +45,7 @@ def spawn(argv: list[str]) -> int:
             os._exit(EXEC_FAILED)
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
         os.execvp(argv[0], argv)

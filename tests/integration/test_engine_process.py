@@ -151,6 +151,13 @@ async def test_stop_kills_what_does_not_listen(start: Start, monkeypatch: pytest
     assert time.monotonic() - began < PATIENCE_S / 2
 
 
+async def test_a_stop_that_comes_before_the_program_is_heard(start: Start) -> None:
+    for _ in range(5):
+        process = await start(sys.executable, "-c", "import time; time.sleep(99)")
+        await process.stop()
+        assert await process.wait() == 128 + signal.SIGTERM
+
+
 async def test_stop_may_be_asked_twice_and_after_the_end(start: Start) -> None:
     process = await started(start, POLITE)
     await asyncio.gather(process.stop(), process.stop())

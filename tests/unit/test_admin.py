@@ -20,7 +20,15 @@ from serve_app.slot_entry import SlotEntry, record_of
 
 def entry(name: str, *aliases: str, model: str = "hf://a/b") -> SlotEntry:
     capabilities = (Capability.CHAT, Capability.VISION)
-    spec = SlotSpec(name=name, aliases=aliases, provider="p", model=model, capabilities=capabilities, description="d")
+    spec = SlotSpec(
+        name=name,
+        aliases=aliases,
+        role_aliases={f"see-{name}": Capability.VISION} if name == "other" else {},
+        provider="p",
+        model=model,
+        capabilities=capabilities,
+        description="d",
+    )
     return SlotEntry(spec, "cpu", Claim(0, 0, 0, {}), 0.0)
 
 
@@ -52,7 +60,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 async def test_the_list_has_what_openais_clients_need_and_how_each_slot_stands(http: httpx.AsyncClient) -> None:
     answer = (await http.get("/v1/models")).json()
     assert answer["object"] == "list"
-    chat, other = answer["data"]
+    chat, other, role = answer["data"]
     assert chat == {
         "id": "chat",
         "object": "model",
@@ -67,6 +75,12 @@ async def test_the_list_has_what_openais_clients_need_and_how_each_slot_stands(h
         "status": {"value": "loading", "progress": {"fraction": 0.5}},
     }
     assert (other["id"], other["status"]) == ("other", {"value": "loaded"})
+    assert role == other | {"id": "see-other", "capabilities": ["vision"], "architecture": role["architecture"]}
+
+
+async def test_the_name_of_a_role_is_a_model_that_has_no_other(http: httpx.AsyncClient) -> None:
+    answer = (await http.get("/v1/models/see-other")).json()
+    assert (answer["id"], answer["capabilities"], answer["state"]) == ("see-other", ["vision"], "idle")
 
 
 @pytest.mark.parametrize("name", ["chat", "hal0/chat", "gpt", "hf://a/b"])

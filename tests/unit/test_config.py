@@ -89,6 +89,7 @@ def test_what_is_not_given_has_defaults() -> None:
         ({"options": {"extra_args": ["--port", "1"]}}, ["slots[0] (chat).options.extra_args", "--port"]),
         ({"name": "a b"}, ["slots[0] (a b).name", "'a b'", "pattern"]),
         ({"name": "board"}, ["slots (board).name", "'board'", "reserved"]),
+        ({"role_aliases": {"x": "rerank"}}, ["slots[0] (chat)", "role_aliases.x", "'rerank'", "chat"]),
         ({"aliases": ["chat"]}, ["slots (chat)", "'chat'", "once"]),
     ],
     ids=str,

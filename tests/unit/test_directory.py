@@ -90,3 +90,19 @@ def test_an_engine_without_the_route(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadRequest) as refused:
         SlotDirectory((CHAT,)).route(CHAT, Operation.CHAT)
     assert (refused.value.status, refused.value.code) == (501, "unsupported_operation")
+
+
+def test_the_name_of_a_role_stands_for_that_alone() -> None:
+    both = SlotSpec(
+        name="npu",
+        role_aliases={"embed-npu": Capability.EMBEDDING},
+        provider="llama.cpp",
+        model="m.gguf",
+        capabilities=(Capability.CHAT, Capability.EMBEDDING),
+    )
+    directory = SlotDirectory((both,))
+    assert directory.find("embed-npu", Operation.EMBEDDINGS) is both
+    assert directory.find("npu", Operation.EMBEDDINGS) is directory.find("npu", Operation.CHAT) is both
+    with pytest.raises(BadRequest, match="is the embedding of slot 'npu'; name the slot itself for chat") as refused:
+        directory.find("embed-npu", Operation.CHAT)
+    assert (refused.value.status, refused.value.param) == (400, "model")
