@@ -9,8 +9,8 @@ from tests.support.server import Server
 class ChatStream:
     """The request is on its way once this is made."""
 
-    def __init__(self, server: Server, name: str) -> None:
-        user = [{"role": "user", "content": "hi"}]
+    def __init__(self, server: Server, name: str, text: str = "hi") -> None:
+        user = [{"role": "user", "content": text}]
         body = json.dumps({"model": name, "messages": user, "stream": True}).encode()
         request = urllib.request.Request(
             f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json"}
