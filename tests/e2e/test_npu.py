@@ -58,7 +58,7 @@ class Place:
         env = {"FLM_EMULATOR_FAULT_FILE": self.folder / name, "FLM_MODEL_PATH": self.folder / (models or "models")}
         listed = ", ".join(f"{key}: '{value}'" for key, value in env.items())
         options = f"voice_detector: level, silence_s: 4, env: {{{listed}}}"
-        fields = {"name": name, "provider": "flm", "model": "'qwen3:0.6b'", "capabilities": capabilities}
+        fields: dict[str, object] = {"name": name, "provider": "flm", "model": "'qwen3:0.6b'", "capabilities": capabilities}
         fields |= {"idle_after_s": 1, "options": f"{{{options}}}"} | more
         return "{" + ", ".join(f"{key}: {value}" for key, value in fields.items()) + "}"
 
