@@ -15,6 +15,7 @@ from providers.openai.checks import (
     number,
     one_of,
     required,
+    string,
     string_or_strings,
     token_limit,
     wrong_type,
@@ -63,4 +64,11 @@ SAMPLING: Mapping[str, Check] = {
     "logit_bias": logit_bias,
     "response_format": response_format,
     "json_schema": is_object,
+}
+CHAT: Mapping[str, Check] = {
+    **SAMPLING,
+    "logprobs": boolean,
+    "top_logprobs": integer_from(0, 20),
+    "parallel_tool_calls": boolean,
+    "reasoning_effort": string,
 }

@@ -1,43 +1,18 @@
 """Chat completions: checked, and passed through wherever the engine means what OpenAI means."""
 
-from collections.abc import Mapping
-
-from pydantic import JsonValue
-
 from providers.base import JsonObject, Translation
-from providers.openai.checks import (
-    Check,
-    array,
-    boolean,
-    check_fields,
-    filled_array,
-    integer_from,
-    mapping,
-    missing,
-    one_of,
-    required,
-    string,
-    text,
-)
-from providers.openai.content import check_content
-from providers.openai.sampling import SAMPLING
+from providers.openai.checks import check_fields, required
+from providers.openai.messages import check_messages
+from providers.openai.sampling import CHAT
 from providers.openai.tools import check_tools, chosen, narrowed
 from providers.spec import SlotSpec
 
 _UNTOUCHED = Translation()
-_ROLES = one_of("system", "developer", "user", "assistant", "tool", "function")
-_CHAT: Mapping[str, Check] = {
-    **SAMPLING,
-    "logprobs": boolean,
-    "top_logprobs": integer_from(0, 20),
-    "parallel_tool_calls": boolean,
-    "reasoning_effort": string,
-}
 
 
 def translate_chat(body: JsonObject, slot: SlotSpec) -> Translation:
     """https://platform.openai.com/docs/api-reference/chat/create"""
-    check_fields(body, _CHAT)
+    check_fields(body, CHAT)
     check_messages(required(body, "messages"), slot)
     request = adapted(body)
     return _UNTOUCHED if request is body else Translation(request=request)
@@ -61,28 +36,3 @@ def translate_template(body: JsonObject, slot: SlotSpec) -> Translation:
     if body.get("tools") is not None:
         check_tools("tools", body["tools"])
     return _UNTOUCHED
-
-
-def check_messages(value: JsonValue, slot: SlotSpec) -> None:
-    for i, message in enumerate(filled_array("messages", value)):
-        _check_message(f"messages[{i}]", mapping(f"messages[{i}]", message), slot)
-
-
-def _check_message(param: str, message: JsonObject, slot: SlotSpec) -> None:
-    role = required(message, "role", f"{param}.")
-    _ROLES(f"{param}.role", role)
-    if (calls := message.get("tool_calls")) is not None:
-        for i, call in enumerate(array(f"{param}.tool_calls", calls)):
-            _check_call(f"{param}.tool_calls[{i}]", call)
-    if (content := message.get("content")) is not None:
-        check_content(f"{param}.content", content, slot)
-    elif role != "assistant" or not (calls or message.get("function_call") or message.get("reasoning_content")):
-        raise missing(f"{param}.content")
-
-
-def _check_call(param: str, value: JsonValue) -> None:
-    call = mapping(param, value)
-    one_of("function")(f"{param}.type", required(call, "type", f"{param}."))
-    function = mapping(f"{param}.function", required(call, "function", f"{param}."))
-    for name in ("name", "arguments"):
-        text(f"{param}.function.{name}", required(function, name, f"{param}.function."))

@@ -1,10 +1,8 @@
 """Embeddings: https://platform.openai.com/docs/api-reference/embeddings/create"""
 
-import base64
 from dataclasses import dataclass
 
 import numpy
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
@@ -20,6 +18,7 @@ from providers.openai.checks import (
     wrong_type,
     wrong_value,
 )
+from providers.openai.vectors import Vector, packed, shortened, unpacked
 from providers.spec import SlotSpec
 
 _FIELDS = {"dimensions": integer_from(1), "encoding_format": one_of("float", "base64")}
@@ -89,14 +88,11 @@ class Shortened:
 
     def _shorten(self, embedding: JsonValue) -> JsonValue:
         if isinstance(embedding, str):
-            cut = self._cut(numpy.frombuffer(base64.b64decode(embedding), dtype="<f4"))
-            return base64.b64encode(cut.astype("<f4").tobytes()).decode()
+            return packed(self._cut(unpacked(embedding)))
         values: list[JsonValue] = [*self._cut(numpy.asarray(embedding, dtype=numpy.float64)).tolist()]
         return values
 
-    def _cut(self, vector: NDArray[numpy.floating]) -> NDArray[numpy.floating]:
+    def _cut(self, vector: Vector) -> Vector:
         if self.dimensions > len(vector):
             raise wrong_value("dimensions", f"this model has {len(vector)}, but got {self.dimensions} instead.")
-        head = vector[: self.dimensions]
-        length = numpy.linalg.norm(head)
-        return head / length if length else head
+        return shortened(vector, self.dimensions)
