@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from providers.errors import EngineError
+from providers.native.errors import engine_error
 
 _UNNAMED = "The engine failed without saying why."
 
@@ -73,3 +74,13 @@ def refused(status: int, error: JsonValue) -> EngineError:
     if 400 <= status < 500 or fields.get("code") == 400:
         return EngineError(400, message, "invalid_request_error", "invalid_value")
     return EngineError(status if status >= 500 else 500, message, "server_error", "engine_error")
+
+
+def relayed(status: int, body: bytes) -> EngineError:
+    """A route's `error`: what the front says, which has FLM's in OpenAI's terms already, its type included."""
+    error = engine_error(status, body)
+    try:
+        kind = json.loads(body)["error"]["type"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return error
+    return EngineError(status, error.message, kind if isinstance(kind, str) else error.type, error.code, error.param)
