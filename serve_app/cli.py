@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from serve_app.config import ConfigError, load_config_file
+from serve_app.doctor.command import doctor
 from serve_app.models_cli import models, pull
 from serve_app.settings import load_settings
 from serve_app.shell import DEFAULT_CONFIG, refuse
@@ -19,6 +20,7 @@ def main() -> None:
 
 main.add_command(pull)
 main.add_command(models)
+main.add_command(doctor)
 
 
 @main.command()

@@ -1,0 +1,84 @@
+"""Short commands of `flm`: asked, answered within a bound, and nothing left of them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Event
+
+from providers.base import Command
+
+POLL_S = 0.05
+END_S = 1.0
+"""A process that the kernel does not let go even when it is killed is not waited for any longer."""
+CLEANUP_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    code: int
+    output: str
+    """What it wrote on stdout."""
+    errors: str
+
+
+class GivenUp(Exception):
+    """Whoever asked does not want to know any more."""
+
+
+def ask(
+    command: Command, environment: Mapping[str, str] | None, limit_s: float, given_up: Event | None = None
+) -> Answer:
+    """Blocks. `environment` None: this process's. Raises `OSError` if the program cannot be started, `TimeoutError` past
+    the limit, and `GivenUp` within a second after that was set."""
+    process = subprocess.Popen(
+        command.argv,
+        env=None if environment is None else dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + limit_s
+    try:
+        while True:
+            try:
+                output, errors = process.communicate(timeout=POLL_S)
+                return Answer(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"))
+            except subprocess.TimeoutExpired:
+                if given_up is not None and given_up.is_set():
+                    raise GivenUp from None
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no answer within {limit_s:g} s") from None
+    except BaseException:
+        _end(process, command.cleanup)
+        raise
+
+
+async def answer(command: Command, environment: Mapping[str, str], limit_s: float) -> Answer:
+    """`ask`, apart from the event loop. When it is cancelled, the process is ended first."""
+    given_up = Event()
+    asking = asyncio.ensure_future(asyncio.to_thread(ask, command, environment, limit_s, given_up))
+    try:
+        return await asyncio.shield(asking)
+    except asyncio.CancelledError:
+        given_up.set()
+        await asyncio.gather(asking, return_exceptions=True)
+        raise
+
+
+def _end(process: "subprocess.Popen[bytes]", cleanup: tuple[str, ...]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if cleanup:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(cleanup, stdin=subprocess.DEVNULL, capture_output=True, timeout=CLEANUP_S)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(END_S)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()

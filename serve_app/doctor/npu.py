@@ -1,0 +1,155 @@
+"""The NPU, from its driver to three requests at once, by the same pieces that a slot is made of; without Ray."""
+
+from dataclasses import dataclass, field
+
+import aiohttp
+from providers.flm.command import program_command, program_environment
+
+from providers.base import Node
+from providers.capabilities import Capability
+from providers.devices import Device
+from providers.flm.asking import Answer, answer
+from providers.flm.options import FlmSlot
+from providers.flm.validation import Report, parsed_report, parsed_version, problems, version_warning
+from providers.registry import provider
+from serve_app.config import parse_slot
+from serve_app.doctor.checklist import Checklist, Failed
+from serve_app.doctor.listing import installed
+from serve_app.doctor.trial import Trial
+from serve_app.engine import Engine, LoadReport, Running
+from serve_app.errors import LoadFailed
+from serve_app.machine import this_node
+from serve_app.models.sizes import shown_bytes
+from serve_app.models.store import ModelStore
+from serve_app.progress import Progress
+from serve_app.pulls import pulled
+from serve_app.settings import Settings
+
+SLOT = "doctor"
+KINDS = (Capability.CHAT, Capability.EMBEDDING, Capability.TRANSCRIPTION)
+COMMAND_S = 10.0
+PULL_S = 6 * 3600.0
+ANSWER_S = 120.0
+STOP_S = 30.0
+REQUESTS = ("chat", "streamed chat", "embeddings", "transcription", "all at once")
+
+
+def slot_of(model: str) -> FlmSlot:
+    """All that one process serves. Raises `ConfigError`."""
+    # By loudness alone: the tones that are sent for speech would be none to a detector of voices.
+    options = {"voice_detector": "level"}
+    raw = {"name": SLOT, "provider": "flm", "device": "npu", "model": model, "options": options}
+    slot = parse_slot(raw | {"capabilities": list(KINDS)})
+    assert isinstance(slot, FlmSlot)
+    return slot
+
+
+@dataclass(slots=True)
+class Examination:
+    slot: FlmSlot
+    settings: Settings
+    checks: Checklist
+    pull: bool
+    version: str | None = None
+    report: Report | None = None
+    figures: dict[str, str] = field(default_factory=dict)
+    """What was measured, by name, in words."""
+    last_lines: tuple[str, ...] = ()
+    """Of an engine that did not come up."""
+
+    async def run(self) -> None:
+        """Every check, or why it could not be made. Cancelled, it stops the engine first."""
+        here = await self.checks.check("flm", self._program, COMMAND_S)
+        valid = here and await self.checks.check("NPU", self._validation, COMMAND_S)
+        present = here and await self.checks.check("models", self._models, PULL_S)
+        if valid and present:
+            await self._engine()
+            return
+        if not here:
+            self._skip("NPU", "models", why="there is no flm")
+        self._skip("load", *REQUESTS, "stop", why="what it needs is not there")
+
+    def _skip(self, *names: str, why: str) -> None:
+        for name in names:
+            self.checks.skip(name, why)
+
+    async def _ask(self, *words: str) -> Answer:
+        node = self._node
+        command = program_command(self.slot, node, words, f"hal0-{SLOT}-{words[0]}")
+        try:
+            return await answer(command, program_environment(self.slot, node), COMMAND_S)
+        except OSError as error:
+            raise Failed(f"'{command.argv[0]}' cannot be run: {error.strerror or error}") from error
+
+    @property
+    def _node(self) -> Node:
+        return this_node(provider(self.slot.provider))
+
+    async def _program(self) -> str:
+        self.version = parsed_version((await self._ask("version", "--json")).output)
+        if self.version is None:
+            raise Failed("the flm on PATH tells no version; is it FastFlowLM's?")
+        warning = version_warning(self.version)
+        return f"version {self.version}" if warning is None else f"version {self.version}; warning: {warning}"
+
+    async def _validation(self) -> str:
+        said = await self._ask("validate", "--json")
+        self.report = report = parsed_report(said.output)
+        if report is None:
+            raise Failed(f"`flm validate --json` says what is no report: {(said.output + said.errors).strip()}")
+        if found := problems(report):
+            raise Failed(" ".join(found))
+        devices = [f"{one.device} with {one.cols} columns, firmware {one.firmware}" for one in report.devices]
+        return ", ".join([*devices, f"amdxdna {report.drm_version or 'unknown'}", f"Linux {report.kernel}"])
+
+    async def _models(self) -> str:
+        tags = sorted(set(self.slot.models.values()))
+        here = installed((await self._ask("list", "--json", "--filter", "installed")).output)
+        missing = [tag for tag in tags if tag not in here]
+        if missing and not self.pull:
+            raise Failed(f"not on this machine: {', '.join(missing)}; fetch them with --pull, or with `flm pull TAG`")
+        if missing:
+            await pulled(ModelStore(self.settings.models_dir), self.slot, self._show_pull)
+        return ", ".join(tags)
+
+    def _show_pull(self, progress: Progress) -> None:
+        self.figures["pulled"] = shown_bytes(progress.bytes_done or 0)
+
+    async def _engine(self) -> None:
+        engine = Engine(provider(self.slot.provider), self.slot, Device.NPU, self.settings, self._heard)
+        loaded: list[Running] = []
+
+        async def load() -> str:
+            loaded.append(await engine.ensure_ready())
+            return "it answers"
+
+        try:
+            if await self.checks.check("load", load, self.slot.load_timeout_s + ANSWER_S):
+                await self._requests(loaded[0])
+                await self.checks.check("stop", lambda: _stopped(engine, loaded[0]), STOP_S)
+            else:
+                self._skip(*REQUESTS, "stop", why="it is not loaded")
+        finally:
+            await engine.stop()
+
+    def _heard(self, report: LoadReport) -> None:
+        if isinstance(report.error, LoadFailed):
+            self.last_lines = report.error.last_lines
+        if report.load_seconds is not None:
+            self.figures["load"] = f"{report.load_seconds:.1f} s"
+        if report.measured_bytes is not None:
+            self.figures["memory"] = shown_bytes(report.measured_bytes)
+
+    async def _requests(self, running: Running) -> None:
+        async with aiohttp.ClientSession(trust_env=False) as http:
+            trial = Trial(http, provider(self.slot.provider), self.slot, running.endpoint, self.figures)
+            made = (trial.chat, trial.streamed_chat, trial.embeddings, trial.transcription, trial.all_at_once)
+            for name, request in zip(REQUESTS, made, strict=True):
+                await self.checks.check(name, request, ANSWER_S)
+
+
+async def _stopped(engine: Engine, running: Running) -> str:
+    await engine.stop()
+    if running.process.alive:
+        raise Failed(f"process {running.process.pid} is still there")
+    return "nothing is left"
