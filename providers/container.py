@@ -1,6 +1,6 @@
 """A container that an engine may run in. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,17 @@ DEVICE_ARGUMENTS: dict[Device, tuple[str, ...]] = {
     Device.VULKAN: ("--device", "/dev/dri"),
     Device.ROCM: ("--device", "/dev/kfd", "--device", "/dev/dri", "--security-opt", "label=disable"),
     Device.CUDA: ("--device", "nvidia.com/gpu=all"),
+    Device.NPU: (
+        *("--device", "/dev/accel/accel0", "--security-opt", "label=disable"),
+        # Its driver keeps whole models in memory that must not be swapped out.
+        *("--ulimit", "memlock=-1:-1"),
+    ),
 }
+RENDER_GROUP: Mapping[str, tuple[str, ...]] = {
+    "podman": ("--group-add", "keep-groups"),
+    "docker": ("--group-add", "render"),
+}
+"""By runtime: what lets a user who is not root use an NPU's device."""
 
 
 class Container(Frozen):
@@ -24,7 +34,9 @@ class Container(Frozen):
     image: str = Field(min_length=1)
     runtime: Literal["podman", "docker"] = "podman"
     program: str | None = Field(
-        default=None, min_length=1, description="what runs in it; default llama-server, or python3 for native engines"
+        default=None,
+        min_length=1,
+        description="what runs in it; default llama-server, flm, or python3 for native engines",
     )
     extra_args: tuple[str, ...] = ()
 
@@ -37,16 +49,38 @@ def in_container(
     command: tuple[str, ...],
     env_names: Iterable[str],
 ) -> Command:
+    """An engine that reads its slot's model."""
+    folders = {_self_contained(path) for path in (model.main, *model.companions.values())}
+    name = engine_name(slot, placement)
+    return contained(container, name, placement.device, command, env_names, readable=folders)
+
+
+def engine_name(slot: str, placement: Placement) -> str:
+    """What the container of a slot's engine is called: no other on its node is."""
+    return f"hal0-{slot}-{placement.port}"
+
+
+def contained(
+    container: Container,
+    name: str,
+    device: Device,
+    command: tuple[str, ...],
+    env_names: Iterable[str],
+    *,
+    readable: Iterable[Path] = (),
+    writable: Iterable[Path] = (),
+) -> Command:
     """`command` begins with the program. Variables are named without their values, so that no secret shows in the list
-    of processes."""
-    name = f"hal0-{slot}-{placement.port}".replace(":", "-")
+    of processes. Folders are where they are outside."""
+    name = name.replace(":", "-")
     program, *arguments = command
-    folders = sorted({str(_self_contained(path)) for path in (model.main, *model.companions.values())})
+    volumes = (*(f"{folder}:{folder}:ro" for folder in sorted(readable)), *(f"{one}:{one}" for one in sorted(writable)))
     return Command(
         argv=(
             *(container.runtime, "run", "--rm", "--name", name, "--network", "host"),
-            *DEVICE_ARGUMENTS[placement.device],
-            *(part for folder in folders for part in ("--volume", f"{folder}:{folder}:ro")),
+            *DEVICE_ARGUMENTS[device],
+            *(RENDER_GROUP[container.runtime] if device is Device.NPU else ()),
+            *(part for volume in volumes for part in ("--volume", volume)),
             *(part for variable in env_names for part in ("--env", variable)),
             *container.extra_args,
             *("--entrypoint", container.program or program, container.image),
