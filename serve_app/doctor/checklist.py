@@ -13,6 +13,9 @@ from providers.pulling import ModelUnavailable
 from serve_app.errors import ServingError
 
 
+MEANWHILE_S = 5.0
+
+
 class Failed(Exception):
     """A check did not pass; the message says why and what to do."""
 
@@ -39,6 +42,7 @@ class Check:
 class Checklist:
     show: Callable[[str], None]
     made: list[Check] = field(default_factory=list)
+    _told: float = float("-inf")
 
     @property
     def passed(self) -> bool:
@@ -55,6 +59,12 @@ class Checklist:
             verdict, detail = Verdict.FAILED, reason(error, limit_s)
         self._add(Check(name, verdict, detail, time.monotonic() - began))
         return verdict is Verdict.OK
+
+    def meanwhile(self, line: str) -> None:
+        """What goes on during a check; told now and then."""
+        if time.monotonic() - self._told >= MEANWHILE_S:
+            self._told = time.monotonic()
+            self.show(f"{'':8}{line}")
 
     def skip(self, name: str, why: str) -> None:
         self._add(Check(name, Verdict.SKIPPED, why))

@@ -24,7 +24,7 @@ INTERRUPTED = 128 + signal.SIGINT
 @click.command("doctor")
 @click.option("--npu", is_flag=True, help="Load models on the NPU, and ask them; exit status 0 only if all is well.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="With --npu: the chat model, as flm names it.")
-@click.option("--pull", is_flag=True, help="With --npu: fetch models that are missing; about 2.5 GB.")
+@click.option("--pull", is_flag=True, help="With --npu: fetch models that are missing; about 2 GB.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 def doctor(npu: bool, model: str, pull: bool, as_json: bool) -> None:
     """Tell what this machine has, or try its NPU."""

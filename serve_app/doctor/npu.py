@@ -21,7 +21,7 @@ from serve_app.errors import LoadFailed
 from serve_app.machine import this_node
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.store import ModelStore
-from serve_app.progress import Progress
+from serve_app.progress import Progress, told_in_words
 from serve_app.pulls import pulled
 from serve_app.settings import Settings
 
@@ -113,7 +113,7 @@ class Examination:
         return ", ".join(tags)
 
     def _show_pull(self, progress: Progress) -> None:
-        self.figures["pulled"] = shown_bytes(progress.bytes_done or 0)
+        self.checks.meanwhile(told_in_words("models", {"state": "pulling", "progress": progress.shown()}))
 
     async def _engine(self) -> None:
         engine = Engine(provider(self.slot.provider), self.slot, Device.NPU, self.settings, self._heard)
@@ -133,6 +133,9 @@ class Examination:
             await engine.stop()
 
     def _heard(self, report: LoadReport) -> None:
+        if report.error is None and report.load_seconds is None:
+            progress = report.progress.shown() if report.progress else {}
+            self.checks.meanwhile(told_in_words("load", {"state": report.state, "progress": progress}))
         if isinstance(report.error, LoadFailed):
             self.last_lines = report.error.last_lines
         if report.load_seconds is not None:
