@@ -10,8 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from threading import Event
 
-from providers.base import Command
+from providers.base import Command, Node
+from providers.errors import ProviderError
+from providers.flm.command import program_command, program_environment
+from providers.flm.options import FlmSlot
 
+LIMIT_S = 5.0
+CONTAINER_LIMIT_S = 120.0
+"""Its image may have to be fetched first."""
 POLL_S = 0.05
 END_S = 1.0
 """A process that the kernel does not let go even when it is killed is not waited for any longer."""
@@ -25,6 +31,11 @@ class Answer:
     """What it wrote on stdout."""
     errors: str
 
+    @property
+    def words(self) -> str:
+        """All that it wrote, for people."""
+        return (self.output + self.errors).strip() or "nothing"
+
 
 class GivenUp(Exception):
     """Whoever asked does not want to know any more."""
@@ -33,8 +44,8 @@ class GivenUp(Exception):
 def ask(
     command: Command, environment: Mapping[str, str] | None, limit_s: float, given_up: Event | None = None
 ) -> Answer:
-    """Blocks. `environment` None: this process's. Raises `OSError` if the program cannot be started, `TimeoutError` past
-    the limit, and `GivenUp` within a second after that was set."""
+    """Blocks. `environment` None: this process's. Raises `OSError` if the program cannot be started, `TimeoutError`
+    past the limit, and `GivenUp` within a second after that was set."""
     process = subprocess.Popen(
         command.argv,
         env=None if environment is None else dict(environment),
@@ -59,8 +70,26 @@ def ask(
         raise
 
 
-async def answer(command: Command, environment: Mapping[str, str], limit_s: float) -> Answer:
-    """`ask`, apart from the event loop. When it is cancelled, the process is ended first."""
+async def said(slot: FlmSlot, node: Node, *words: str) -> Answer:
+    """Of the slot's flm to a short command. When it is cancelled, the process is ended first. Raises `ProviderError` if
+    there is none, it cannot be started, or it hangs."""
+    command = program_command(slot, node, words, f"hal0-{slot.name}-{words[0]}")
+    limit_s = LIMIT_S if slot.options.container is None else CONTAINER_LIMIT_S
+    try:
+        return await _in_a_thread(command, program_environment(slot, node), limit_s)
+    except TimeoutError as error:
+        raise ProviderError(
+            f"`flm {words[0]}` gave no answer within {limit_s:g} s: the NPU's driver may hang, which `sudo dmesg | "
+            "grep amdxdna` tells; restart the machine."
+        ) from error
+    except OSError as error:
+        raise ProviderError(
+            f"'{command.argv[0]}' cannot be run: {error.strerror}. Name a working flm in options.binary, or install "
+            "FastFlowLM: https://github.com/ROCm/FastFlowLM/releases"
+        ) from error
+
+
+async def _in_a_thread(command: Command, environment: Mapping[str, str], limit_s: float) -> Answer:
     given_up = Event()
     asking = asyncio.ensure_future(asyncio.to_thread(ask, command, environment, limit_s, given_up))
     try:

@@ -12,7 +12,6 @@ from providers.errors import ProviderError
 from providers.pulling import ModelUnavailable
 from serve_app.errors import ServingError
 
-
 MEANWHILE_S = 5.0
 
 

@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 
 import aiohttp
-from providers.flm.command import program_command, program_environment
 
-from providers.base import Node
 from providers.capabilities import Capability
 from providers.devices import Device
-from providers.flm.asking import Answer, answer
+from providers.flm.asking import Answer, said
 from providers.flm.options import FlmSlot
 from providers.flm.validation import Report, parsed_report, parsed_version, problems, version_warning
 from providers.registry import provider
@@ -27,7 +25,8 @@ from serve_app.settings import Settings
 
 SLOT = "doctor"
 KINDS = (Capability.CHAT, Capability.EMBEDDING, Capability.TRANSCRIPTION)
-COMMAND_S = 10.0
+COMMAND_S = 300.0
+"""Each command has a limit of its own."""
 PULL_S = 6 * 3600.0
 ANSWER_S = 120.0
 STOP_S = 30.0
@@ -73,30 +72,21 @@ class Examination:
         for name in names:
             self.checks.skip(name, why)
 
-    async def _ask(self, *words: str) -> Answer:
-        node = self._node
-        command = program_command(self.slot, node, words, f"hal0-{SLOT}-{words[0]}")
-        try:
-            return await answer(command, program_environment(self.slot, node), COMMAND_S)
-        except OSError as error:
-            raise Failed(f"'{command.argv[0]}' cannot be run: {error.strerror or error}") from error
-
-    @property
-    def _node(self) -> Node:
-        return this_node(provider(self.slot.provider))
+    async def _said(self, *words: str) -> Answer:
+        return await said(self.slot, this_node(provider(self.slot.provider)), *words)
 
     async def _program(self) -> str:
-        self.version = parsed_version((await self._ask("version", "--json")).output)
+        self.version = parsed_version((await self._said("version", "--json")).output)
         if self.version is None:
             raise Failed("the flm on PATH tells no version; is it FastFlowLM's?")
         warning = version_warning(self.version)
         return f"version {self.version}" if warning is None else f"version {self.version}; warning: {warning}"
 
     async def _validation(self) -> str:
-        said = await self._ask("validate", "--json")
-        self.report = report = parsed_report(said.output)
+        validated = await self._said("validate", "--json")
+        self.report = report = parsed_report(validated.output)
         if report is None:
-            raise Failed(f"`flm validate --json` says what is no report: {(said.output + said.errors).strip()}")
+            raise Failed(f"`flm validate --json` says what is no report: {validated.words}")
         if found := problems(report):
             raise Failed(" ".join(found))
         devices = [f"{one.device} with {one.cols} columns, firmware {one.firmware}" for one in report.devices]
@@ -104,7 +94,7 @@ class Examination:
 
     async def _models(self) -> str:
         tags = sorted(set(self.slot.models.values()))
-        here = installed((await self._ask("list", "--json", "--filter", "installed")).output)
+        here = installed((await self._said("list", "--json", "--filter", "installed")).output)
         missing = [tag for tag in tags if tag not in here]
         if missing and not self.pull:
             raise Failed(f"not on this machine: {', '.join(missing)}; fetch them with --pull, or with `flm pull TAG`")

@@ -9,7 +9,7 @@ import pytest
 from providers.base import Node
 from providers.capabilities import Capability
 from providers.errors import ProviderError
-from providers.flm import preflight as module
+from providers.flm import asking
 from providers.flm.detection import npu_found
 from providers.flm.options import FlmOptions, FlmSlot
 from providers.flm.preflight import preflight
@@ -121,20 +121,20 @@ async def until_both_run(folder: Path) -> None:
 
 
 async def test_a_program_that_hangs_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMIT_S", 0.5)
+    monkeypatch.setattr(asking, "LIMIT_S", 0.5)
     told = await refused(tmp_path, slot(), hanging(tmp_path))
     assert "gave no answer within 0.5 s" in told and "dmesg" in told
     assert living(tmp_path) == []
 
 
 async def test_cancelled_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LIMIT_S", 600)
-    asking = asyncio.create_task(preflight(slot(), node(tmp_path, hanging(tmp_path))))
+    monkeypatch.setattr(asking, "LIMIT_S", 600)
+    checking = asyncio.create_task(preflight(slot(), node(tmp_path, hanging(tmp_path))))
     await until_both_run(tmp_path)
     assert len(living(tmp_path)) == 4
-    asking.cancel()
+    checking.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asking
+        await checking
     assert living(tmp_path) == []
 
 
