@@ -68,6 +68,16 @@ def number(param: str, value: JsonValue) -> None:
         raise wrong_value(param, "expected a finite number.")
 
 
+def number_from(low: float, high: float) -> Check:
+    def check(param: str, value: JsonValue) -> None:
+        number(param, value)
+        assert isinstance(value, int | float)
+        if not low <= value <= high:
+            raise wrong_value(param, f"expected a value from {low:g} to {high:g}, but got {value} instead.")
+
+    return check
+
+
 def integer(param: str, value: JsonValue) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise wrong_type(param, "an integer", value)

@@ -99,6 +99,11 @@ def test_what_it_cannot_do_is_refused_with_advice(fields: JsonObject, param: str
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"temperature": "hot"}, "temperature"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"repeat_penalty": 0}, "repeat_penalty"),
         ({"stop": ["a", 5]}, "stop[1]"),
         ({"think": "yes"}, "think"),
         ({"reasoning_effort": "heroic"}, "reasoning_effort"),
@@ -270,6 +275,7 @@ def test_the_engine_gets_its_tag_and_all_settings_each_time() -> None:
         ({"top_k": -1}, MOST_CANDIDATES),
         ({"top_k": 10**9}, MOST_CANDIDATES),
         ({"temperature": 0, "top_k": 7}, 1),
+        ({"temperature": 1e-30}, 1),
     ],
 )
 def test_candidates_stay_where_its_sampler_is_defined(fields: JsonObject, top_k: int) -> None:

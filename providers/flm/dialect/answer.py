@@ -1,13 +1,10 @@
-"""FastFlowLM's streamed answer in OpenAI's terms: https://platform.openai.com/docs/api-reference/chat-streaming
+"""FastFlowLM's streamed answer in OpenAI's terms.
 
 The stream: https://github.com/ROCm/FastFlowLM/blob/main/src/server/streaming_ostream_openai.hpp
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from uuid import uuid4
 
 from pydantic import JsonValue
 
@@ -17,20 +14,12 @@ from providers.flm.dialect.errors import refused
 from providers.flm.dialect.request import ChatRequest
 from providers.flm.dialect.stopping import Stopper
 from providers.flm.dialect.usage import counted, estimated, timings
+from providers.openai.completion import Completion
 from providers.sse import DONE, ServerSentEvent, SseParser
 
 
-@dataclass(slots=True)
-class _Said:
-    """All that went to the client."""
-
-    text: str = ""
-    reasoning: str = ""
-    calls: list[JsonObject] = field(default_factory=list)
-
-
 class ChatAnswer:
-    """One answer; `feed` it what comes from FLM, until `over`. It is broken off if FLM's stream ends before that."""
+    """One answer: `feed` it what comes from FLM until it is `over`. If FLM's stream ends before, it was broken off."""
 
     def __init__(self, request: ChatRequest) -> None:
         self.begun = False
@@ -40,9 +29,7 @@ class ChatAnswer:
         self._request = request
         self._parser = SseParser()
         self._stopper = Stopper(request.stop)
-        self._id, self._created = f"chatcmpl-{uuid4().hex}", int(time.time())
-        self._said = _Said()
-        self._named = False
+        self._completion = Completion(request.model)
         self._pieces = 0
         self._cut = False
         self._reason: JsonValue = None
@@ -58,27 +45,16 @@ class ChatAnswer:
         return [chunk for event in self._parser.feed(data) for chunk in self._event(event)]
 
     def end(self) -> list[JsonObject]:
-        """The last chunks, after `over`."""
-        deltas = [*self._text(self._stopper.flush())]
-        if not self._named:
-            deltas.append(self._delta({"content": ""}))
-        chunks = [*deltas, self._chunk({}, self._finish()) | self._timings()]
-        if self._request.include_usage:
-            chunks.append(self._head() | {"choices": [], "usage": self._counts()})
-        return chunks
+        """The last chunks, once it is over."""
+        chunks = [*self._text(self._stopper.flush()), *self._completion.finish(self._finish())]
+        chunks[-1] |= self._timings()
+        return [*chunks, self._completion.count(self._counts())] if self._request.include_usage else chunks
 
     def whole(self) -> JsonObject:
-        """All of it as one `chat.completion`, after `over`."""
-        self.end()
-        said = self._said
-        message: JsonObject = {"role": "assistant", "content": said.text if said.text or not said.calls else None}
-        if said.reasoning:
-            message["reasoning_content"] = said.reasoning
-        if said.calls:
-            message["tool_calls"] = [*said.calls]
-        choice: JsonObject = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish()}
-        whole = self._head() | {"object": "chat.completion", "choices": [choice], "usage": self._counts()}
-        return whole | self._timings()
+        """All of it as one `chat.completion`, once it is over."""
+        for _ in self._text(self._stopper.flush()):
+            pass
+        return self._completion.whole(self._finish(), self._counts()) | self._timings()
 
     def _event(self, event: ServerSentEvent) -> Iterator[JsonObject]:
         if self.over or not event.data:
@@ -96,8 +72,7 @@ class ChatAnswer:
             yield from self._choice(choice)
 
     def _choice(self, choice: JsonObject) -> Iterator[JsonObject]:
-        delta = choice.get("delta")
-        if isinstance(delta, dict):
+        if isinstance(delta := choice.get("delta"), dict):
             if isinstance(thought := delta.get("reasoning_content"), str) and thought:
                 yield from self._think(thought)
             if isinstance(piece := delta.get("content"), str) and piece:
@@ -107,57 +82,42 @@ class ChatAnswer:
         if choice.get("finish_reason") is not None:
             self._reason, self.over = choice["finish_reason"], True
 
-    def _counts_in(self) -> bool:
-        """Whether one more piece, a token or a few, is within the limit: FLM goes one beyond it."""
-        most = self._request.max_tokens
-        self._cut = self._cut or self._pieces == most
+    def _within_limit(self) -> bool:
+        """Whether there may be one more piece, of a token or a few: FLM goes one beyond the limit."""
+        self._cut = self._cut or self._pieces == self._request.max_tokens
         self._pieces += not self._cut
         return not self._cut
 
     def _think(self, thought: str) -> Iterator[JsonObject]:
-        if self._counts_in():
-            self._said.reasoning += thought
-            yield self._delta({"reasoning_content": thought})
+        if self._within_limit():
+            yield self._completion.think(thought)
 
     def _say(self, piece: str) -> Iterator[JsonObject]:
-        if not self._stopper.hit and self._counts_in():
+        if not self._stopper.hit and self._within_limit():
             yield from self._text(self._stopper.feed(piece))
-            self.over = self.over or self._stopper.hit
+            self.over = self._stopper.hit
 
     def _text(self, text: str) -> Iterator[JsonObject]:
         if text:
-            self._said.text += text
-            yield self._delta({"content": text})
+            yield self._completion.say(text)
 
     def _call(self, call: JsonObject) -> Iterator[JsonObject]:
         """A whole call. FLM's own index grows from answer to answer, and its id may be the same each time."""
         if self._stopper.hit:
             return
-        yield from self._text(self._stopper.flush())
         self._pieces += 1
-        made = _made(call)
-        index = len(self._said.calls)
-        self._said.calls.append(made)
-        yield self._delta({"tool_calls": [{"index": index, **made}]})
-
-    def _delta(self, fields: JsonObject) -> JsonObject:
-        if not self._named:
-            self._named = True
-            fields = {"role": "assistant", "content": None} | fields
-        return self._chunk(fields, None)
-
-    def _chunk(self, delta: JsonObject, reason: JsonValue) -> JsonObject:
-        choice: JsonObject = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-        return self._head() | {"choices": [choice]} | ({"usage": None} if self._request.include_usage else {})
-
-    def _head(self) -> JsonObject:
-        kind = "chat.completion.chunk"
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._request.model}
+        yield from self._text(self._stopper.flush())
+        function = call.get("function")
+        function = function if isinstance(function, dict) else {}
+        arguments = function.get("arguments")
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
+        yield self._completion.call(str(function.get("name") or ""), text)
 
     def _finish(self) -> str:
+        """Never FLM's "cancel"."""
         if not self._stopper.hit and (self._cut or self._reason == "length"):
             return "length"
-        return "tool_calls" if self._said.calls else "stop"
+        return "tool_calls" if self._completion.calls else "stop"
 
     def _counts(self) -> JsonObject:
         if self._usage is None:
@@ -181,12 +141,3 @@ def _parsed(data: str) -> JsonObject:
 
 def _objects(value: JsonValue) -> Iterable[JsonObject]:
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()
-
-
-def _made(call: JsonObject) -> JsonObject:
-    function = call.get("function")
-    function = function if isinstance(function, dict) else {}
-    arguments = function.get("arguments")
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {}, ensure_ascii=False)
-    named: JsonObject = {"name": str(function.get("name") or ""), "arguments": text}
-    return {"id": f"call_{uuid4().hex[:24]}", "type": "function", "function": named}

@@ -11,19 +11,26 @@ from providers.base import JsonObject, Translation
 from providers.errors import UnsupportedRequest
 from providers.flm.dialect.messages import simplified_messages
 from providers.flm.dialect.thinking import thinking
-from providers.openai.checks import Check, boolean, check_fields, is_object, number, required
+from providers.openai.checks import Check, boolean, check_fields, is_object, number_from, required
 from providers.openai.messages import check_messages
 from providers.openai.responses import translation
 from providers.openai.sampling import CHAT
 from providers.openai.tools import check_tools, chosen, narrowed
 from providers.spec import SlotSpec
 
+_REPETITION = number_from(0.1, 10)
 _FIELDS: Mapping[str, Check] = {
     **CHAT,
-    "repetition_penalty": number,
+    "temperature": number_from(0, 2),
+    "top_p": number_from(0, 1),
+    "presence_penalty": number_from(-2, 2),
+    "frequency_penalty": number_from(-2, 2),
+    "repetition_penalty": _REPETITION,
+    "repeat_penalty": _REPETITION,
     "think": boolean,
     "chat_template_kwargs": is_object,
 }
+"""With OpenAI's ranges: FLM's sampler computes on with what is not a number, and then reads beyond its table."""
 _PASSED = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty", "stream")
 _REFUSED: Mapping[str, str] = {
     "logprobs": "Log probabilities are not supported: leave 'logprobs' out.",

@@ -28,6 +28,8 @@ defaults, in the middle of what FLM sets for its own models (0.6 to 1.0, 0.95, 1
 models ramble. `min_p` is read as a whole number. FLM thinks when asked."""
 MOST_CANDIDATES = 1024
 """FLM samples from uninitialised memory for a `top_k` of 0, and past the vocabulary's end for one beyond it."""
+COLDEST = 0.01
+"""Below it, FLM would divide its way to infinity; the likeliest token is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +74,8 @@ def _settings(body: JsonObject) -> JsonObject:
     top = settings["top_k"]
     if not isinstance(top, int) or not 1 <= top <= MOST_CANDIDATES:
         top = MOST_CANDIDATES
-    # FLM takes a temperature of 0 for 1.
-    return settings | {"top_k": 1 if settings["temperature"] == 0 else top}
+    heat = settings["temperature"]
+    if isinstance(heat, int | float) and heat < COLDEST:
+        # FLM takes 0 for 1.
+        return settings | {"temperature": 0, "top_k": 1}
+    return settings | {"top_k": top}
