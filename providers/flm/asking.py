@@ -46,9 +46,10 @@ def ask(
 ) -> Answer:
     """Blocks. `environment` None: this process's. Raises `OSError` if the program cannot be started, `TimeoutError`
     past the limit, and `GivenUp` within a second after that was set."""
+    env = None if environment is None else dict(environment)
     process = subprocess.Popen(
         command.argv,
-        env=None if environment is None else dict(environment),
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -66,7 +67,7 @@ def ask(
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no answer within {limit_s:g} s") from None
     except BaseException:
-        _end(process, command.cleanup)
+        _end(process, command.cleanup, env)
         raise
 
 
@@ -100,12 +101,12 @@ async def _in_a_thread(command: Command, environment: Mapping[str, str], limit_s
         raise
 
 
-def _end(process: "subprocess.Popen[bytes]", cleanup: tuple[str, ...]) -> None:
+def _end(process: "subprocess.Popen[bytes]", cleanup: tuple[str, ...], env: dict[str, str] | None) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     if cleanup:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(cleanup, stdin=subprocess.DEVNULL, capture_output=True, timeout=CLEANUP_S)
+            subprocess.run(cleanup, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=CLEANUP_S)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(END_S)
     for stream in (process.stdout, process.stderr):

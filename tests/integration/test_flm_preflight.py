@@ -30,9 +30,10 @@ def slot(**options: object) -> FlmSlot:
     )
 
 
-def node(home: Path, program: Path | None = FLM, **env: str) -> Node:
+def node(home: Path, program: Path | None = FLM, **more: str) -> Node:
+    """`more` is environment."""
     programs: Mapping[str, Path] = {} if program is None else {"flm": program}
-    return Node(programs, environment(home, **env), home / "cache")
+    return Node(programs, environment(home, **more), home / "cache")
 
 
 def script(folder: Path, body: str) -> Path:
@@ -42,9 +43,9 @@ def script(folder: Path, body: str) -> Path:
     return program
 
 
-async def refused(home: Path, one: FlmSlot, program: Path | None = FLM, **env: str) -> str:
+async def refused(one: FlmSlot, here: Node) -> str:
     with pytest.raises(ProviderError) as told:
-        await preflight(one, node(home, program, **env))
+        await preflight(one, here)
     return str(told.value)
 
 
@@ -66,7 +67,7 @@ async def test_a_machine_that_is_ready(tmp_path: Path, caplog: pytest.LogCapture
     ],
 )
 async def test_each_problem_of_the_machine_is_told(tmp_path: Path, fault: str, words: list[str]) -> None:
-    told = await refused(tmp_path, slot(env={"FLM_EMULATOR_FAULT": fault}))
+    told = await refused(slot(env={"FLM_EMULATOR_FAULT": fault}), node(tmp_path))
     assert all(word in told for word in words), told
 
 
@@ -86,11 +87,11 @@ async def test_a_report_in_unknown_terms_is_warned_of(tmp_path: Path, caplog: py
 
 
 async def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert "options.binary" in await refused(tmp_path, slot(), None)
+    assert "options.binary" in await refused(slot(), node(tmp_path, None))
     nothing = tmp_path / "nothing"
-    assert f"'{nothing}' cannot be run: No such file" in await refused(tmp_path, slot(binary=str(nothing)))
+    assert f"'{nothing}' cannot be run: No such file" in await refused(slot(binary=str(nothing)), node(tmp_path))
     (tmp_path / "text").touch()
-    assert "Permission denied" in await refused(tmp_path, slot(binary=str(tmp_path / "text")))
+    assert "Permission denied" in await refused(slot(binary=str(tmp_path / "text")), node(tmp_path))
 
 
 HANGS = "echo $$ >> pids; sleep 600 & echo $! >> pids; wait"
@@ -122,7 +123,7 @@ async def until_both_run(folder: Path) -> None:
 
 async def test_a_program_that_hangs_is_ended_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "LIMIT_S", 0.5)
-    told = await refused(tmp_path, slot(), hanging(tmp_path))
+    told = await refused(slot(), node(tmp_path, hanging(tmp_path)))
     assert "gave no answer within 0.5 s" in told and "dmesg" in told
     assert living(tmp_path) == []
 
@@ -136,6 +137,16 @@ async def test_cancelled_it_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(asyncio.CancelledError):
         await checking
     assert living(tmp_path) == []
+
+
+async def test_a_container_that_hangs_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "CONTAINER_LIMIT_S", 0.5)
+    script(tmp_path, f'[ "$1" = rm ] && echo "$@" >> {tmp_path}/removed && exit; sleep 600').rename(tmp_path / "podman")
+    here = node(tmp_path, None, PATH=f"{tmp_path}:/usr/bin:/bin")
+    told = await refused(slot(container={"image": "flm"}), here)
+    assert "gave no answer" in told
+    removed = (tmp_path / "removed").read_text().split()
+    assert {"hal0-npu-validate", "hal0-npu-version"} <= set(removed)
 
 
 def test_an_npu_is_found_where_validate_is_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
