@@ -7,12 +7,12 @@ import aiohttp
 from providers.capabilities import Capability
 from providers.devices import Device
 from providers.flm.asking import Answer, said
+from providers.flm.listing import close_tags, parsed_listing
 from providers.flm.options import FlmSlot
 from providers.flm.validation import Report, parsed_report, parsed_version, problems, version_warning
 from providers.registry import provider
 from serve_app.config import parse_slot
 from serve_app.doctor.checklist import Checklist, Failed
-from serve_app.doctor.listing import installed
 from serve_app.doctor.trial import Trial
 from serve_app.engine import Engine, LoadReport, Running
 from serve_app.errors import LoadFailed
@@ -94,8 +94,15 @@ class Examination:
 
     async def _models(self) -> str:
         tags = sorted(set(self.slot.models.values()))
-        here = installed((await self._said("list", "--json", "--filter", "installed")).output)
-        missing = [tag for tag in tags if tag not in here]
+        listed = await self._said("list", "--json")
+        try:
+            known = parsed_listing(listed.output)
+        except ValueError as error:
+            raise Failed(f"`flm list --json` says what is no list: {listed.words}") from error
+        if unknown := [tag for tag in tags if tag not in known]:
+            alike = ", ".join(close_tags(unknown[0], known)) or "what `flm list` shows"
+            raise Failed(f"this flm does not know {', '.join(unknown)}; allowed: {alike}")
+        missing = [tag for tag in tags if not known[tag].installed]
         if missing and not self.pull:
             raise Failed(f"not on this machine: {', '.join(missing)}; fetch them with --pull, or with `flm pull TAG`")
         if missing:

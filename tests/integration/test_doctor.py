@@ -122,6 +122,12 @@ def test_a_tag_that_is_none_is_refused(tmp_path: Path, models: Path) -> None:
     assert code == 2 and "flm list" in output and "Traceback" not in output
 
 
+def test_a_model_that_flm_does_not_know_is_told(tmp_path: Path, models: Path) -> None:
+    code, output = Doctor(tmp_path, models, "--model", "qwen3:99b").end()
+    assert code == 1 and verdicts(output)["models"] == "FAILED"
+    assert "qwen3:99b" in output and "qwen3:4b" in output
+
+
 def test_without_the_program_nothing_is_tried(tmp_path: Path, models: Path) -> None:
     code, output = Doctor(tmp_path, models, PATH=os.defpath).end()
     assert code == 1 and verdicts(output)["flm"] == "FAILED" and "skipped" in output

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -14,7 +13,6 @@ from providers.pulling import ModelUnavailable
 from providers.registry import PROVIDERS
 from serve_app.cli import main
 from serve_app.doctor.checklist import Checklist, Failed, Verdict
-from serve_app.doctor.listing import installed
 from serve_app.doctor.paste import without_home
 from serve_app.errors import LoadFailed
 
@@ -101,22 +99,6 @@ async def test_whoever_stops_it_is_heard() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-
-
-@pytest.mark.parametrize(
-    ("output", "tags"),
-    [
-        ('{"models": [{"name": "qwen3:0.6b", "installed": true}]}', {"qwen3:0.6b"}),
-        ('[WARNING]  old list\n{"models": [{"name": "a:1", "installed": false}, {"name": "b:2"}]}', {"b:2"}),
-        ('{"models": []}', set()),
-        ("", set()),
-        ("nothing", set()),
-        ('{"models": [7]}', set()),
-        ('{"models": 7}', set()),
-    ],
-)
-def test_what_is_installed(output: str, tags: Any) -> None:
-    assert installed(output) == tags
 
 
 def test_the_home_folder_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
