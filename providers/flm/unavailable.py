@@ -1,0 +1,103 @@
+"""Why a model of FastFlowLM cannot be had, and what to do about it."""
+
+import errno
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from providers.flm.asking import Answer
+from providers.flm.command import RELEASES
+from providers.flm.listing import close_tags
+from providers.flm.pull_output import PullOutput
+from providers.pulling import ModelUnavailable
+
+SAID_CHARACTERS = 400
+
+
+def unknown(tag: str, known: Iterable[str]) -> ModelUnavailable:
+    close = close_tags(tag, known)
+    meant = f" Close to it: {', '.join(close)}." if close else ""
+    return ModelUnavailable(
+        "model_unknown",
+        f"This flm knows no model '{tag}'.{meant} `flm list` shows all; a newer flm knows more.",
+    )
+
+
+def no_program(program: str, error: OSError) -> ModelUnavailable:
+    return ModelUnavailable(
+        "flm_missing",
+        f"'{program}' cannot be run: {error.strerror or error}. Name a working flm in options.binary, or install "
+        f"FastFlowLM: {RELEASES}",
+    )
+
+
+def no_listing(said: Answer, unreadable: Iterable[Path]) -> ModelUnavailable:
+    """`unreadable`: what may have kept the program from it."""
+    broken = ", ".join(map(str, unreadable))
+    if broken:
+        return ModelUnavailable(
+            "flm_failed", f"`flm list` failed, probably on files of which only a part is here: remove {broken}."
+        )
+    words = (said.errors + said.output).strip()[-SAID_CHARACTERS:] or "nothing"
+    return ModelUnavailable("flm_failed", f"`flm list --json` ended with {said.code} and no list, and said: {words}")
+
+
+def offline(tag: str) -> ModelUnavailable:
+    return ModelUnavailable(
+        "offline",
+        f"flm cannot reach the site that has '{tag}', and no whole copy of it is on this node. Check the network, and "
+        "load the slot again; what has come stays.",
+    )
+
+
+def not_pulled(tag: str, output: PullOutput) -> ModelUnavailable:
+    if output.too_new:
+        return ModelUnavailable(
+            "model_too_new",
+            f"The files of '{tag}' on this node were made for a newer flm ({output.too_new}): update flm, or remove "
+            f"them (`flm remove {tag}`) and load the slot again.",
+        )
+    if output.without_room:
+        return ModelUnavailable(
+            "disk_full", f"flm could not write all of '{tag}' ({output.reason}): make room, and load the slot again."
+        )
+    if output.without_network:
+        return offline(tag)
+    return ModelUnavailable(
+        "pull_failed",
+        f"flm could not pull '{tag}': {output.reason or 'it did not say why'}. Load the slot again; what has come "
+        "stays.",
+    )
+
+
+def misplaced(tag: str, folder: Path) -> ModelUnavailable:
+    return ModelUnavailable(
+        "model_missing",
+        f"flm says that '{tag}' is installed, but its files are not all in {folder}. Set FLM_MODEL_PATH in options.env "
+        "to the folder that holds flm's `models`.",
+    )
+
+
+def stalled(tag: str, seconds: float) -> ModelUnavailable:
+    return ModelUnavailable(
+        "pull_timeout",
+        f"Nothing of '{tag}' came for {seconds:g} s. Check the network, and load the slot again; what has come stays.",
+    )
+
+
+def unwritable(error: OSError) -> ModelUnavailable:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ModelUnavailable("disk_full", f"The disk is full: {error}. Make room, and load the slot again.")
+    return ModelUnavailable("store_unwritable", f"What is known of flm's models cannot be written down: {error}.")
+
+
+def require_room(tag: str, folder: Path, needed: int) -> None:
+    """Raises `ModelUnavailable` where so many bytes do not fit."""
+    existing = next(one for one in (folder, *folder.parents) if one.is_dir())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise ModelUnavailable(
+            "disk_full",
+            f"'{tag}' needs {needed / 2**30:.1f} GiB more, but only {free / 2**30:.1f} GiB are free at {existing}. "
+            "Make room, or name another folder by FLM_MODEL_PATH in options.env.",
+        )
