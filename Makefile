@@ -20,7 +20,9 @@ serve: $(VENV)/.base ## Set up and serve CONFIG (configs/hal0.yaml) in the foreg
 .PHONY: demo
 demo: $(VENV)/.demo ## Set up and serve configs/demo.yaml on tiny models made here
 	@$(BIN)/hal0 demo-models >/dev/null
-	@exec $(BIN)/hal0 up configs/demo.yaml
+	@PATH="$(CURDIR)/tests/emulators/flm/bin:$$PATH" FLM_EMULATOR_PYTHON="$(CURDIR)/$(BIN)/python" \
+		FLM_MODEL_PATH="$${HAL0_HOME:-$(HOME)/.cache/hal0}/emulated-flm" \
+		exec $(BIN)/hal0 up configs/demo.yaml
 
 .PHONY: demo-clone
 demo-clone: $(VENV)/.demo ## Set up and serve configs/demo-clone.yaml: cloned voices on a tiny model (1.1 GB of PyTorch)

@@ -5,6 +5,7 @@ from typing import Any
 
 from providers.base import Provider
 from providers.f5.provider import F5Tts
+from providers.flm.provider import Flm
 from providers.kokoro.provider import Kokoro
 from providers.llamacpp.provider import LlamaCpp
 from providers.moonshine.provider import Moonshine
@@ -12,6 +13,7 @@ from providers.whisper.provider import FasterWhisper
 
 ALL: tuple[Provider[Any], ...] = (
     LlamaCpp(),
+    Flm(),
     Moonshine(),
     FasterWhisper(),
     Kokoro(),

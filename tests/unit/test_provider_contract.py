@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from providers.base import Command, Endpoint, HealthState, ModelFiles, Placement, Provider
+from providers.base import Command, Endpoint, HealthState, ModelFiles, Node, Placement, Provider
 from providers.capabilities import NEEDED_CAPABILITY, Capability, Operation
 from providers.devices import Device
 from providers.errors import EngineError, ProviderError
@@ -28,6 +28,14 @@ ROUTES = [
 ]
 ASKED_BY: dict[Capability, Capability] = {Capability.VISION: Capability.CHAT}
 """Capabilities without an operation of their own, and the one whose operations ask for them."""
+MODELS: dict[str, dict[Capability, str]] = {
+    "flm": {
+        Capability.CHAT: "qwen3:4b",
+        Capability.EMBEDDING: "embed-gemma:300m",
+        Capability.TRANSCRIPTION: "whisper-v3:turbo",
+    }
+}
+"""A model for each capability, where a provider knows its models by name and refuses others."""
 
 each_provider = pytest.mark.parametrize("one", PROVIDERS.values(), ids=list(PROVIDERS))
 each_placement = pytest.mark.parametrize(("one", "device"), PAIRS, ids=lambda value: getattr(value, "name", str(value)))
@@ -35,7 +43,9 @@ AnyProvider = Provider[Any]
 
 
 def slot(one: AnyProvider, capability: Capability) -> SlotSpec:
-    given = {"name": "s", "provider": one.name, "model": "model", "capabilities": [capability]}
+    asked = ASKED_BY.get(capability, capability)
+    name = MODELS.get(one.name, {}).get(asked, "model")
+    given = {"name": "s", "provider": one.name, "model": name, "capabilities": sorted({asked, capability})}
     return one.spec.model_validate(given | {"companions": {role: "file" for role in one.companions}})
 
 
@@ -45,6 +55,12 @@ def slots(one: AnyProvider) -> list[SlotSpec]:
 
 def model(one: AnyProvider) -> ModelFiles:
     return ModelFiles(Path("/models/model"), {role: Path("/models", role) for role in one.companions})
+
+
+def told(one: AnyProvider, given: SlotSpec) -> str:
+    """How an engine is told of its model: by its files, or by its name, where the engine finds the files itself."""
+    own = one.own_models(given, Node({}, {}, Path("/nowhere/cache")))
+    return str(model(one).main) if own is None else given.model
 
 
 def placement(one: AnyProvider, device: Device, with_programs: bool = True) -> Placement:
@@ -126,7 +142,7 @@ def test_an_argv_is_for_everybody_to_read(one: AnyProvider, device: Device) -> N
 def test_slots_do_not_share_what_tells_them_apart(one: AnyProvider, device: Device) -> None:
     given = slots(one)[0]
     command = one.start_cmd(given, model(one), placement(one, device))
-    assert str(model(one).main) in command.argv
+    assert told(one, given) in command.argv
     assert any("9000" in argument for argument in command.argv)
 
 
