@@ -138,7 +138,7 @@ class Examination:
         if report.load_seconds is not None:
             self.figures["load"] = f"{report.load_seconds:.1f} s"
         if report.measured_bytes is not None:
-            self.figures["memory"] = shown_bytes(report.measured_bytes)
+            self.figures["engine memory"] = shown_bytes(report.measured_bytes)
 
     async def _requests(self, running: Running) -> None:
         async with aiohttp.ClientSession(trust_env=False) as http:
