@@ -62,8 +62,8 @@ class FlmOptions(HearingOptions):
     def _leave_to_the_slot_what_is_its(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
         for argument in arguments:
             flag = argument.partition("=")[0]
-            # Unique beginnings of a long option pass for it.
-            begun = (key for name, key in SET_BY_SLOT.items() if flag.startswith("--") and name.startswith(flag))
+            # Unique beginnings of a long option pass for it, and a short one may have its value at once: `-p80`.
+            begun = (key for name, key in SET_BY_SLOT.items() if _passes_for(flag, name))
             if key := SET_BY_SLOT.get(flag) or next(begun, None):
                 raise ValueError(f"'{flag}' is set by {key}; allowed: arguments that no key of the slot sets")
         return arguments
@@ -73,6 +73,10 @@ class FlmOptions(HearingOptions):
         if self.binary and self.container:
             raise ValueError("binary and container exclude each other; allowed: one (container.program names its own)")
         return self
+
+
+def _passes_for(flag: str, name: str) -> bool:
+    return name.startswith(flag) if flag.startswith("--") else len(name) == 2 and flag.startswith(name)
 
 
 class FlmSlot(SlotSpec):
