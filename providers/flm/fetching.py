@@ -156,7 +156,7 @@ class Fetching:
             raise unavailable.no_program(command.argv[0], error) from error
         try:
             return parsed_listing(said.output)
-        except (ValueError, AttributeError) as error:
+        except ValueError as error:
             raise unavailable.no_listing(said, _unreadable(self._records.models)) from error
 
     def _mend(self, tag: str) -> None:
