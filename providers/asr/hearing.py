@@ -9,7 +9,7 @@ from providers.asr.messages import Failed
 from providers.asr.recognizer import SAMPLE_RATE, Asked, Recognizer, Samples, Segment, Utterance
 from providers.asr.tape import seconds
 from providers.asr.text import joined
-from providers.errors import InvalidRequest
+from providers.errors import EngineError, InvalidRequest
 
 logger = logging.getLogger("hal0.asr")
 
@@ -79,5 +79,10 @@ def failure(error: Exception, utterance: int | None = None) -> Failed:
     """As the client may know it. What is not the client's to mend is logged."""
     if isinstance(error, InvalidRequest):
         return Failed(message=error.message, status=400, code=error.code, param=error.param, utterance=utterance)
+    if isinstance(error, EngineError):
+        logger.warning("recognition failed: %s", error)
+        return Failed(
+            message=error.message, status=error.status, code=error.code, param=error.param, utterance=utterance
+        )
     logger.error("recognition failed: %s", error, exc_info=error)
     return Failed(message=f"Speech recognition failed: {str(error) or type(error).__name__}", utterance=utterance)

@@ -52,11 +52,12 @@ class AsrServer(NativeServer[Loaded]):
         # aiohttp refuses a message of exactly its limit.
         socket = web.WebSocketResponse(timeout=CLOSE_TIMEOUT_S, compress=False, max_msg_size=LARGEST_MESSAGE + 1)
         await socket.prepare(request)
-        connection = Connection(socket, request.transport, self.workers, partial(self._opened, model))
+        connection = Connection(socket, request.transport, self.workers, partial(self.opened, model))
         await self.attend(connection, connection.serve())
         return socket
 
-    def _opened(self, model: Loaded, start: Start, listener: Listener) -> Session:
+    def opened(self, model: Loaded, start: Start, listener: Listener) -> Session:
+        """What hears one client's audio."""
         recognizer = model.recognizer
         if start.live:
             return LiveSession(recognizer, model.detector, start, self._options.partial_interval_s, listener)
