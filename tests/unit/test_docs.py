@@ -16,6 +16,7 @@ from providers.capabilities import Operation
 from providers.container import Container
 from providers.devices import Device
 from providers.f5.options import F5Options
+from providers.flm.options import FlmOptions
 from providers.kokoro.options import KokoroOptions
 from providers.llamacpp.options import LlamaCppOptions
 from providers.moonshine.options import MoonshineOptions
@@ -122,6 +123,7 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
         ("`slots[]`", SlotSpec),
         ("`slots[].resources`", ResourceClaim),
         ("`slots[].options` on llama.cpp", LlamaCppOptions),
+        ("`slots[].options` on flm", FlmOptions),
         ("`slots[].options` on moonshine", MoonshineOptions),
         ("`slots[].options` on faster-whisper", WhisperOptions),
         ("`slots[].options` on kokoro", KokoroOptions),
@@ -133,7 +135,8 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
     ],
 )
 def test_the_tables_of_keys_are_the_models(title: str, model: type[BaseModel]) -> None:
-    rows = {row["key"].strip("`"): row for row in table(section(read("docs/configuration.md"), title))}
+    page = "docs/npu.md" if model is FlmOptions else "docs/configuration.md"
+    rows = {row["key"].strip("`"): row for row in table(section(read(page), title))}
     assert list(rows) == list(model.model_fields)
     schema = model.model_json_schema()
     for key, field in model.model_fields.items():
