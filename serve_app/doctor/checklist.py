@@ -41,7 +41,7 @@ class Check:
 class Checklist:
     show: Callable[[str], None]
     made: list[Check] = field(default_factory=list)
-    _told: float = float("-inf")
+    _told: tuple[str, float] = ("", 0.0)
 
     @property
     def passed(self) -> bool:
@@ -59,10 +59,11 @@ class Checklist:
         self._add(Check(name, verdict, detail, time.monotonic() - began))
         return verdict is Verdict.OK
 
-    def meanwhile(self, line: str) -> None:
-        """What goes on during a check; told now and then."""
-        if time.monotonic() - self._told >= MEANWHILE_S:
-            self._told = time.monotonic()
+    def meanwhile(self, topic: str, line: str) -> None:
+        """What goes on during a check: a new topic at once, more on the same now and then."""
+        topic_before, told_at = self._told
+        if topic != topic_before or time.monotonic() - told_at >= MEANWHILE_S:
+            self._told = (topic, time.monotonic())
             self.show(f"{'':8}{line}")
 
     def skip(self, name: str, why: str) -> None:

@@ -110,7 +110,10 @@ class Examination:
         return ", ".join(tags)
 
     def _show_pull(self, progress: Progress) -> None:
-        self.checks.meanwhile(told_in_words("models", {"state": "pulling", "progress": progress.shown()}))
+        self._tell("models", "pulling", progress)
+
+    def _tell(self, check: str, state: str, progress: Progress) -> None:
+        self.checks.meanwhile(state, told_in_words(check, {"state": state, "progress": progress.shown()}))
 
     async def _engine(self) -> None:
         engine = Engine(provider(self.slot.provider), self.slot, Device.NPU, self.settings, self._heard)
@@ -131,8 +134,7 @@ class Examination:
 
     def _heard(self, report: LoadReport) -> None:
         if report.error is None and report.load_seconds is None:
-            progress = report.progress.shown() if report.progress else {}
-            self.checks.meanwhile(told_in_words("load", {"state": report.state, "progress": progress}))
+            self._tell("load", report.state, report.progress or Progress())
         if isinstance(report.error, LoadFailed):
             self.last_lines = report.error.last_lines
         if report.load_seconds is not None:

@@ -92,6 +92,14 @@ async def test_all_checks_must_be_made() -> None:
     assert [one.verdict for one in checks.made] == [Verdict.OK, Verdict.SKIPPED]
 
 
+def test_meanwhile_only_what_is_new_is_told_at_once() -> None:
+    told: list[str] = []
+    checks = Checklist(told.append)
+    for topic, line in (("pulling", "1%"), ("pulling", "2%"), ("warming", "it loads"), ("warming", "it loads on")):
+        checks.meanwhile(topic, line)
+    assert [line.strip() for line in told] == ["1%", "it loads"]
+
+
 async def test_whoever_stops_it_is_heard() -> None:
     checks = Checklist(lambda _line: None)
     waiting = asyncio.create_task(checks.check("chat", asyncio.Event().wait, 10))  # type: ignore[arg-type]
