@@ -27,16 +27,24 @@ FLM = FOLDER / "flm"
 TAG, NAME = "qwen3:0.6b", "Qwen3-0.6B-NPU2"
 ALL = ("chat", "embedding", "transcription")
 WHOLE = 1 << 16
+FETCH = """
+import sys
+from pathlib import Path
+from tests.integration.test_flm_library import Home, fetch
+fetch(Home(Path(sys.argv[1]), make=False).library("pull-slow:30"))
+"""
 
 
 class Home:
     """Where an emulated flm keeps its models; its calls are written down."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, make: bool = True) -> None:
         self.folder = folder
         self.weights = folder / "models" / NAME / "model.q4nx"
         self.log = folder / "calls"
-        self.program = self.script("bin/flm", f'exec "{FLM}" "$@"')
+        self.program = folder / "bin" / "flm"
+        if make:
+            self.script("bin/flm", f'exec "{FLM}" "$@"')
 
     def script(self, name: str, body: str) -> Path:
         program = self.folder / name
@@ -270,11 +278,7 @@ def test_cancelled_before_anything(home: Home) -> None:
 
 def killed_in_mid_pull(home: Home) -> None:
     """By kill -9 of the process that fetches, whatever it has started."""
-    code = (
-        "import sys; from pathlib import Path; from tests.integration.test_flm_library import Home, fetch; "
-        "fetch(Home(Path(sys.argv[1])).library('pull-slow:30'))"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(home.folder)]) as process:
+    with subprocess.Popen([sys.executable, "-c", FETCH, str(home.folder)]) as process:
         eventually("weights come", lambda: home.weights_size() > 1000)
         process.send_signal(signal.SIGKILL)
 
@@ -290,16 +294,18 @@ def test_its_process_is_killed_and_the_next_goes_on(home: Home) -> None:
     assert library.present() and home.weights_size() == WHOLE
 
 
-def test_the_leash_is_killed(home: Home) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        pull = threads.submit(fetch, home.library("pull-slow:30"))
-        eventually("weights come", lambda: home.weights_size() > 1000)
-        for pid, line in owned_processes(home.folder):
-            if "leash.py" in line:
-                os.kill(pid, signal.SIGKILL)
-        with pytest.raises(ModelUnavailable) as failure:
-            pull.result(20)
-    assert failure.value.code == "pull_failed"
+@pytest.mark.parametrize("killed", ["leash.py", "import Home, fetch"])
+def test_a_pull_that_ignores_its_closed_pipe_ends_too(home: Home, killed: str) -> None:
+    """As the real program does in a transfer, whether its owner is killed or what stands between both."""
+    begun = home.folder / "begun"
+    home.script("bin/flm", f'[ "$1" = pull ] && touch "{begun}" && exec sleep 600\nexec "{FLM}" "$@"')
+    with subprocess.Popen([sys.executable, "-c", FETCH, str(home.folder)], stderr=subprocess.PIPE) as process:
+        eventually("the pull has begun", begun.exists)
+        victims = [pid for pid, line in owned_processes(home.folder) if killed in line]
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=30)
+    assert (b"ModelUnavailable" in errors) == (killed == "leash.py")
     eventually("flm has ended with it", lambda: not home.running())
 
 
