@@ -24,7 +24,7 @@ class FlmClient:
     `EngineSilent` if nothing comes for `silence_s`, and `EngineError` for what FLM refuses."""
 
     def __init__(self, engine: Endpoint, silence_s: float) -> None:
-        self._url = engine.url
+        self._url, self._silence_s = engine.url, silence_s
         self._patience = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
         self._http: aiohttp.ClientSession | None = None
 
@@ -87,18 +87,16 @@ class FlmClient:
         if self._http is None:
             raise EngineGone("it is being unloaded")
         headers: Mapping[str, str] = {} if kind is None else {"Content-Type": kind}
-        timeout = patience or self._patience
+        url, timeout = f"{self._url}{path}", patience or self._patience
         try:
-            async with self._http.request(
-                method, f"{self._url}{path}", data=body, headers=headers, timeout=timeout
-            ) as response:
+            async with self._http.request(method, url, data=body, headers=headers, timeout=timeout) as response:
                 try:
                     yield response
                 finally:
                     # Tells FLM at once that nobody reads a half-read answer.
                     response.close()
         except TimeoutError as error:
-            raise EngineSilent(f"it has said nothing for {timeout.sock_read:g} s") from error
+            raise EngineSilent(f"it has said nothing for {self._silence_s:g} s") from error
         except (aiohttp.ClientError, ConnectionError) as error:
             raise EngineGone(f"its connection broke: {type(error).__name__}: {error}") from error
 

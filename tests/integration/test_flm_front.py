@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from providers.asr.messages import Final, Start, TurnDetection
 from providers.tiny.tones import tones
-from tests.support.asr_bench import TOKEN, until
+from tests.support.asr_bench import until
 from tests.support.flm_client import ANSWER, pulled
 from tests.support.flm_front import Fronted, events, fronted, slot
 
@@ -181,22 +180,13 @@ async def test_a_client_that_leaves_at_any_moment(served: Fronted) -> None:
 async def test_who_does_not_read_does_not_hold_the_npu(home: Path) -> None:
     async with (
         fronted(home, slot("chat", context_size=32768), FLM_EMULATOR_TOKENS_PER_S="1000000") as served,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=small)) as http,
+        served.chatting("Say 10000 words", stream=True) as response,
     ):
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        body = {"messages": [{"role": "user", "content": "Say 10000 words"}], "stream": True}
-        async with http.post(f"{served.url}/v1/chat/completions", json=body, headers=headers) as response:
-            assert (await served.chat())[0] == 200
-            assert served.front._links, "the kernel has all of it: that is no test"
-            assert len(await events(response)) == 10003
-
-
-def small(address: aiohttp.AddrInfoType) -> socket.socket:
-    """For who reads, if at all, in small pieces."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return made
+        (link,) = served.front._links
+        link.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        assert (await served.chat())[0] == 200
+        assert served.front._links, "the kernel has all of it: that is no test"
+        assert len(await events(response)) == 10_000 + len(("the end", "[DONE]"))
 
 
 async def test_a_session_that_is_left_ends_its_piece(served: Fronted) -> None:
