@@ -19,9 +19,9 @@ from providers.flm.watchdog import Watchdog
 
 BATCH = 8
 """Texts that are embedded in one turn."""
-UNREAD_S = 0.1
-"""For FLM to read a request that was cancelled right after it was sent: it would begin it later, beside the next."""
-FIRST_POLL_S, SLOWEST_POLL_S = 0.005, 0.1
+UNREAD_S = 0.3
+"""For FLM to begin a request that was cancelled right after it was sent: it would begin it later, beside the next."""
+FIRST_POLL_S, SLOWEST_POLL_S = 0.002, 0.1
 UNLOADED = "it is being unloaded"
 
 
@@ -126,20 +126,24 @@ class FlmEngine:
 
     async def _settle(self, cancelled: bool) -> None:
         """Until FLM has ended what its client may have left: a cancelled request is computed for a while."""
-        if cancelled:
-            await asyncio.sleep(UNREAD_S)
         try:
             async with asyncio.timeout(self._silence_s):
-                await self._until_free()
+                await self._until_free(UNREAD_S if cancelled else 0.0)
         except (TimeoutError, EngineSilent):
             self._watchdog.condemn(f"it computes for more than {self._silence_s:g} s what nobody waits for")
         except EngineGone:
             # Whoever is next finds out why.
             return
 
-    async def _until_free(self) -> None:
-        poll_s = FIRST_POLL_S
-        while not await self._client.is_free():
+    async def _until_free(self, unread_s: float) -> None:
+        """`unread_s`: for it to begin before."""
+        loop, poll_s = asyncio.get_running_loop(), FIRST_POLL_S
+        until = loop.time() + unread_s
+        while True:
+            if not await self._client.is_free():
+                until = 0.0
+            elif loop.time() >= until:
+                return
             await asyncio.sleep(poll_s)
             poll_s = min(poll_s * 1.5, SLOWEST_POLL_S)
 

@@ -33,9 +33,13 @@ async def _tried(engine: FlmEngine, slot: FlmSlot) -> None:
             if not await engine.speaks():
                 raise ProviderError(f"{slot.model} answers a chat with nothing.")
         except EngineError as error:
-            raise ProviderError(f"{slot.model} does not chat: {error}") from error
+            raise ProviderError(f"{slot.model} does not chat: {_said(error)}.") from error
     if slot.offers(Capability.EMBEDDING):
         try:
             await engine.embed(["Hi"])
         except EngineError as error:
-            raise ProviderError(f"{model[Capability.EMBEDDING]} does not embed: {error}") from error
+            raise ProviderError(f"{model[Capability.EMBEDDING]} does not embed: {_said(error)}.") from error
+
+
+def _said(error: EngineError) -> str:
+    return error.message.rstrip(".!")

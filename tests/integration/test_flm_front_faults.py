@@ -126,7 +126,7 @@ async def test_an_empty_answer_stands_if_the_engine_speaks_to_others(home: Path)
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("broken-models", "qwen3:0.6b does not chat: Failed to load qwen3:0.6b model!"),
+        ("broken-models", "qwen3:0.6b does not chat: Failed to load qwen3:0.6b model."),
         (EMPTY, "qwen3:0.6b answers a chat with nothing."),
     ],
 )
