@@ -2,11 +2,12 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from threading import Event
+from threading import Event, get_native_id
 
 from providers.base import Node
 from providers.errors import ProviderError
@@ -15,7 +16,7 @@ from providers.flm.asking import GivenUp, ask
 from providers.flm.command import program_command, program_environment
 from providers.flm.installed import Records
 from providers.flm.listing import ListedModel, parsed_listing
-from providers.flm.model_lock import turn
+from providers.flm.model_lock import turn, turn_if_free
 from providers.flm.options import FlmSlot
 from providers.flm.program import follow
 from providers.flm.pull_meter import PullMeter
@@ -26,6 +27,9 @@ from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 LIST_S = 30.0
 CONTAINER_LIST_S = 600.0
 """Its image may have to be fetched first."""
+RETRY_S = 0.5
+NEW_S = 10.0
+"""A file that was changed so short a time ago may be one that is being written."""
 
 
 class _Verdict(Enum):
@@ -65,7 +69,9 @@ class Fetching:
         folders: dict[str, Path] = {}
         missing = [tag for tag in self._tags if self._records.good(tag) is None]
         for tag in missing:
-            self._mend(tag)
+            with turn_if_free(self._records.lock(tag)) as held:
+                if held:
+                    self._mend(tag)
         listed = self._listing()
         for tag in missing:
             if tag not in listed:
@@ -128,8 +134,7 @@ class Fetching:
         return _Verdict.UNKNOWN if output.unchecked else _Verdict.BROKEN
 
     def _follow(self, word: str, tag: str, lock: int, output: PullOutput, look: Callable[[], None]) -> int:
-        name = f"hal0-{self._slot.name}-{word}"
-        command = program_command(self._slot, self._node, (word, tag), name)
+        command = program_command(self._slot, self._node, (word, tag), self._container_name(word))
 
         def heard(piece: bytes) -> None:
             output.feed(piece)
@@ -140,8 +145,19 @@ class Fetching:
         return code
 
     def _listing(self) -> Mapping[str, ListedModel]:
+        while True:
+            try:
+                return self._listing_once()
+            except ModelUnavailable as failure:
+                # The program stumbles over a file that another pull has begun to write.
+                if failure.code != "flm_failed" or not any(map(_is_new, _unreadable(self._records.models))):
+                    raise
+            if self._cancelled.wait(RETRY_S):
+                raise PullCancelled
+
+    def _listing_once(self) -> Mapping[str, ListedModel]:
         container = self._slot.options.container
-        command = program_command(self._slot, self._node, ("list", "--json"), f"hal0-{self._slot.name}-list")
+        command = program_command(self._slot, self._node, ("list", "--json"), self._container_name("list"))
         if container is not None:
             # Docker would make it, as root.
             self._records.models.mkdir(parents=True, exist_ok=True)
@@ -158,6 +174,10 @@ class Fetching:
             return parsed_listing(said.output)
         except ValueError as error:
             raise unavailable.no_listing(said, _unreadable(self._records.models)) from error
+
+    def _container_name(self, word: str) -> str:
+        """No other's on this node, nor that of one that a killed process left."""
+        return f"hal0-{self._slot.name}-{word}-{get_native_id()}"
 
     def _mend(self, tag: str) -> None:
         """A pull that was killed may leave a part of config.json, on which every command of the program would fail."""
@@ -177,9 +197,16 @@ def _broken(file: Path) -> bool:
     return False
 
 
-def _unreadable(models: Path) -> Iterable[Path]:
+def _is_new(file: Path) -> bool:
+    try:
+        return abs(time.time() - file.stat().st_mtime) < NEW_S
+    except OSError:
+        return True
+
+
+def _unreadable(models: Path) -> list[Path]:
     """Configurations of models that are no JSON, whoever left them."""
     try:
         return [file for file in sorted(models.glob("*/config.json")) if _broken(file)]
     except OSError:
-        return ()
+        return []

@@ -28,6 +28,17 @@ def turn(path: Path, cancelled: Event, while_waiting: Callable[[], None]) -> Ite
         os.close(descriptor)
 
 
+@contextmanager
+def turn_if_free(path: Path) -> Iterator[bool]:
+    """Whether the lock is held; it is not if somebody else has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        yield _taken(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _taken(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

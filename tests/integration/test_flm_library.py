@@ -324,8 +324,22 @@ def test_half_a_configuration_of_another_model(home: Home) -> None:
     flm(home.folder, "pull", "llama3.2:1b")
     config = home.folder / "models" / "Llama-3.2-1B-NPU2" / "config.json"
     config.write_bytes(b"{")
+    os.utime(config, (0, 0))
     failure = refused(home.library())
     assert failure.code == "flm_failed" and str(config) in failure.message
+
+
+def test_a_configuration_that_another_pull_is_writing(home: Home) -> None:
+    """It is left alone, and waited for."""
+    config = home.weights.with_name("config.json")
+    slow = f'[ "$1" = pull ] && mkdir -p "{config.parent}" && : > "{config}" && sleep 2 && rm "{config}"\n'
+    home.script("bin/flm", f'{slow}exec "{FLM}" "$@"')
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(fetch, home.library())
+        eventually("a part of it is there", config.exists, poll_s=0.02)
+        second = threads.submit(fetch, home.library())
+        assert first.result(30) == second.result(30)
+    assert len(home.calls("pull")) == 1
 
 
 def test_killed_in_the_last_file_and_without_a_network(home: Home) -> None:
