@@ -7,6 +7,7 @@ from providers.errors import EngineError, ProviderError
 from providers.flm.engine import FlmEngine
 from providers.flm.gone import EngineGone
 from providers.flm.options import FlmSlot
+from providers.flm.roles import EMBEDDING
 
 AGAIN_S = 0.1
 
@@ -27,7 +28,6 @@ async def loaded(engine: FlmEngine, slot: FlmSlot) -> None:
 
 
 async def _tried(engine: FlmEngine, slot: FlmSlot) -> None:
-    model = slot.models
     if slot.offers(Capability.CHAT):
         try:
             if not await engine.speaks():
@@ -38,7 +38,7 @@ async def _tried(engine: FlmEngine, slot: FlmSlot) -> None:
         try:
             await engine.embed(["Hi"])
         except EngineError as error:
-            raise ProviderError(f"{model[Capability.EMBEDDING]} does not embed: {_said(error)}.") from error
+            raise ProviderError(f"{EMBEDDING} does not embed: {_said(error)}.") from error
 
 
 def _said(error: EngineError) -> str:
