@@ -332,8 +332,8 @@ def test_half_a_configuration_of_another_model(home: Home) -> None:
 def test_a_configuration_that_another_pull_is_writing(home: Home) -> None:
     """It is left alone, and waited for."""
     config, kept = home.weights.with_name("config.json"), home.folder / "kept"
-    slow = f'[ "$1" = pull ] && mkdir -p "{config.parent}" && : > "{config}" && sleep 2 && rm "{config}" && touch "{kept}"\n'
-    home.script("bin/flm", f'{slow}exec "{FLM}" "$@"')
+    slow = f'mkdir -p "{config.parent}" && : > "{config}" && sleep 2 && rm "{config}" && touch "{kept}"'
+    home.script("bin/flm", f'[ "$1" = pull ] && {slow}\nexec "{FLM}" "$@"')
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(fetch, home.library())
         eventually("a part of it is there", config.exists, poll_s=0.02)
