@@ -21,11 +21,8 @@ DEVICE_ARGUMENTS: dict[Device, tuple[str, ...]] = {
         *("--ulimit", "memlock=-1:-1"),
     ),
 }
-RENDER_GROUP: Mapping[str, tuple[str, ...]] = {
-    "podman": ("--group-add", "keep-groups"),
-    "docker": ("--group-add", "render"),
-}
-"""By runtime: what lets a user who is not root use an NPU's device."""
+RENDER_GROUP: Mapping[str, tuple[str, ...]] = {"podman": ("--group-add", "keep-groups"), "docker": ()}
+"""By runtime: what lets a user who is not root use an NPU's device. Docker's containers run as root."""
 
 
 class Container(Frozen):

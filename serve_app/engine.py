@@ -324,7 +324,7 @@ class Engine:
 
     def _advised(self, detail: str, process: AnyProcess) -> str:
         advice = self._provider.advice(process.log.recent())
-        return detail if advice is None else f"{detail.rstrip('.')}. {advice}"
+        return detail if advice is None else f"{detail.rstrip('.!')}. {advice}"
 
     async def _watch_exit(self, running: Running) -> None:
         code = await running.process.wait()

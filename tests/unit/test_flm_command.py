@@ -151,18 +151,18 @@ def test_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "group", "cleanup"),
+    ("runtime", "groups", "cleanup"),
     [
-        ("podman", "keep-groups", ("podman", "rm", "--force", "--ignore", "hal0-a-b-9000")),
-        ("docker", "render", ("docker", "rm", "--force", "hal0-a-b-9000")),
+        ("podman", ("--group-add", "keep-groups"), ("podman", "rm", "--force", "--ignore", "hal0-a-b-9000")),
+        ("docker", (), ("docker", "rm", "--force", "hal0-a-b-9000")),
     ],
 )
-def test_in_a_container(runtime: str, group: str, cleanup: tuple[str, ...]) -> None:
+def test_in_a_container(runtime: str, groups: tuple[str, ...], cleanup: tuple[str, ...]) -> None:
     command = started(boxed(runtime), programs={})
     begin = (
         *(runtime, "run", "--rm", "--name", "hal0-a-b-9000", "--network", "host"),
         *("--device", "/dev/accel/accel0", "--security-opt", "label=disable", "--ulimit", "memlock=-1:-1"),
-        *("--group-add", group, "--volume", "/home/me/.config/flm:/home/me/.config/flm"),
+        *(*groups, "--volume", "/home/me/.config/flm:/home/me/.config/flm"),
     )
     image = ("--userns", "keep-id", "--entrypoint", "flm", "flm-image", "serve", "qwen3:4b")
     assert command.argv[: len(begin)] == begin
