@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from providers.tiny import make_demo_models
+from tests.support.flm import environment
 from tests.support.server import Server, ServerPark
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +18,7 @@ def demo_text() -> str:
 
 
 def demo(servers: ServerPark) -> Server:
-    return servers.running(demo_text(), prepare=make_models)
+    return servers.running(demo_text(), env=environment(servers.folder / "flm"), prepare=make_models)
 
 
 def config(slots: str, ingress: str = "{}") -> str:

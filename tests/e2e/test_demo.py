@@ -11,9 +11,11 @@ import anthropic
 import openai
 import pytest
 
+from providers.tiny.tones import tones
 from serve_app.config import load_config_file
 from tests.e2e.demo import ROOT, demo
 from tests.support.server import Server, ServerPark
+from tests.support.wav import wav
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +28,8 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-SLOTS = [slot.name for slot in load_config_file(ROOT / "configs" / "demo.yaml")[0].slots]
+CONFIGURED = load_config_file(ROOT / "configs" / "demo.yaml")[0].slots
+SLOTS = [slot.name for slot in CONFIGURED]
 TWICE = pytest.mark.parametrize("visit", ["cold", "warm"])
 
 
@@ -137,7 +140,8 @@ def test_the_endless_slot_stops_where_it_is_told(client: Any, visit: str) -> Non
 
 
 def test_models_and_their_names(client: Any) -> None:
-    assert [model.id for model in client.models.list()] == SLOTS
+    names = [name for slot in CONFIGURED for name in (slot.name, *slot.role_aliases)]
+    assert [model.id for model in client.models.list()] == names
     for name in ("chat", "hal0/chat", "demo/tiny-embed.gguf"):
         assert client.models.retrieve(name).id == name
     assert client.chat.completions.create(model="hal0/chat", messages=USER).choices[0].message.content == SCRIPT
@@ -191,3 +195,10 @@ def test_request_ids_go_in_and_out(server: Server) -> None:
     assert (line["path"], line["slot"], line["status"]) == ("/tokenize", "chat", 200)
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"})
     assert len(headers["x-request-id"]) >= 16
+
+
+def test_the_roles_of_the_emulated_npu(client: Any) -> None:
+    assert client.chat.completions.create(model="npu", messages=USER).choices[0].message.content == SCRIPT
+    assert len(client.embeddings.create(model="embed-npu", input="hello").data[0].embedding) == 768
+    sound = ("sound.wav", wav(tones(["echo", "golf"])))
+    assert client.audio.transcriptions.create(model="stt-npu", file=sound).text == "echo golf"

@@ -125,7 +125,7 @@ class ServerPark:
     """Starts servers one after the other: two Ray clusters are too many for a small machine."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._count = 0
         self._current: Server | None = None
         self._current_key: object = None
@@ -142,14 +142,14 @@ class ServerPark:
             return self._current
         self.stop()
         self._count += 1
-        home = self._folder / f"home{self._count}"
+        home = self.folder / f"home{self._count}"
         home.mkdir()
         if prepare is not None:
             prepare(home)
         port = free_port()
         config = home / "config.yaml"
         config.write_text(config_text.replace("PORT", str(port)))
-        self._current = Server(config, port, home, env or {}, self._folder / f"server{self._count}.log", launcher)
+        self._current = Server(config, port, home, env or {}, self.folder / f"server{self._count}.log", launcher)
         self._current_key = key
         self._current.wait_until_ready()
         return self._current
