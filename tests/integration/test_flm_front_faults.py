@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from providers.asr.messages import End, Failed, Start
-from providers.flm import reply
+from providers.flm import reply, watchdog
 from providers.tiny.tones import tones
 from tests.support.asr_bench import until
 from tests.support.flm_client import ANSWER, pulled
@@ -173,8 +173,9 @@ async def test_an_engine_that_dies_in_mid_stream_breaks_the_stream(home: Path) -
             await response.read()
 
 
-async def test_an_engine_that_lives_and_does_not_answer_is_broken(home: Path) -> None:
+async def test_an_engine_that_lives_and_does_not_answer_is_broken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is on the other side of its port is not it."""
+    monkeypatch.setattr(watchdog, "LOST_S", 0.2)
     async with fronted(home, slot("chat")) as served:
         served.engine.process.kill()
         assert await sent_away(served.chat())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from providers.base import ModelFiles, Node
-from providers.flm import pull_watch
+from providers.flm import fetching, pull_watch
 from providers.flm.installed import Records
 from providers.flm.library import FlmLibrary
 from providers.flm.options import FlmSlot
@@ -106,7 +106,7 @@ def refused(library: FlmLibrary) -> ModelUnavailable:
 
 def test_from_nothing(home: Home) -> None:
     """Three models, and the shares of what has come only grow."""
-    library, told = home.library("pull-slow:2,list-warning", ALL), list[PullProgress]()
+    library, told = home.library("pull-slow:0.6,list-warning", ALL), list[PullProgress]()
     assert not library.present()
     assert fetch(library, told.append) == ModelFiles(home.weights.parent)
     assert [call.split()[1] for call in home.calls("pull")] == [TAG, "embed-gemma:300m", "whisper-v3:turbo"]
@@ -329,11 +329,15 @@ def test_half_a_configuration_of_another_model(home: Home) -> None:
     assert failure.code == "flm_failed" and str(config) in failure.message
 
 
-def test_a_configuration_that_another_pull_is_writing(home: Home) -> None:
+def test_a_configuration_that_another_pull_is_writing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is left alone, and waited for."""
+    monkeypatch.setattr(fetching, "RETRY_S", 0.05)
     config, kept = home.weights.with_name("config.json"), home.folder / "kept"
-    slow = f'mkdir -p "{config.parent}" && : > "{config}" && sleep 2 && rm "{config}" && touch "{kept}"'
-    home.script("bin/flm", f'[ "$1" = pull ] && {slow}\nexec "{FLM}" "$@"')
+    # The first fetch lists twice before it pulls: the fourth list is that of the second one, which has failed once.
+    failed = f'[ $(grep -c ^list "{home.log}") -ge 4 ]'
+    wait = f"for _ in $(seq 200); do {failed} && break; sleep 0.05; done"
+    slow = f'mkdir -p "{config.parent}"; : > "{config}"; {wait}; rm "{config}" && {failed} && touch "{kept}"'
+    home.script("bin/flm", f'if [ "$1" = pull ]; then {slow}; fi\nexec "{FLM}" "$@"')
     with ThreadPoolExecutor(2) as threads:
         first = threads.submit(fetch, home.library())
         eventually("a part of it is there", config.exists, poll_s=0.02)
@@ -358,8 +362,8 @@ def test_two_at_once(home: Home) -> None:
     """One pulls, the other waits for it, with what it has of its own."""
     told = list[PullProgress]()
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(fetch, home.library("pull-slow:2"))
-        eventually("weights come", lambda: home.weights_size() > 1000)
+        first = threads.submit(fetch, home.library("pull-slow:1"))
+        eventually("weights come", lambda: home.weights_size() > 1000, poll_s=0.02)
         second = threads.submit(fetch, home.library("", ("chat", "embedding")), told.append)
         results: list[Future[ModelFiles]] = [first, second]
         assert {one.result(60).main for one in results} == {home.weights.parent}

@@ -27,6 +27,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "FLM_MODEL_PATH": str(home),
         "FLM_EMULATOR_PYTHON": sys.executable,
         "FLM_EMULATOR_LOAD_S": "0",
+        "FLM_EMULATOR_PACE": "0.05",
         **more,
     }
 

@@ -56,7 +56,7 @@ class Loaded:
         with self._lock:
             if tag == self.current and tag != NO_MODEL:
                 return True
-            time.sleep(SWAP_S)
+            time.sleep(settings.paced(SWAP_S))
             model = self._speaking(tag)
             try:
                 _load(model, broken=faults.has(Fault.BROKEN_MODELS))

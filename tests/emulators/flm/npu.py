@@ -4,7 +4,7 @@ import time
 from collections import deque
 from threading import Event, Lock
 
-from tests.emulators.flm import faults
+from tests.emulators.flm import faults, settings
 from tests.emulators.flm.console import say
 from tests.emulators.flm.crash import crash
 from tests.emulators.flm.faults import Fault
@@ -59,7 +59,7 @@ class Npu:
                 self._busy = False
                 say("🔵 ", "NPU Lock Released!")
                 return
-        time.sleep(PAUSE_S)
+        time.sleep(settings.paced(PAUSE_S))
         with self._lock:
             turn = self._waiting.popleft()
             say("🟡 ", f"Dequeuing NPU request ({len(self._waiting)} remaining)...")

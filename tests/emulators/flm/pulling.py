@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.emulators.flm import faults, folder
+from tests.emulators.flm import faults, folder, settings
 from tests.emulators.flm.catalogue import Model
 from tests.emulators.flm.console import complain, say, write
 from tests.emulators.flm.faults import Fault
@@ -85,7 +85,7 @@ def _attempt(model: Model, file: str, attempt: int) -> bool:
     say("FLM", f"Download failed (attempt {attempt}/{ATTEMPTS})")
     if attempt < ATTEMPTS:
         say("FLM", "Retrying...")
-    time.sleep(RETRY_S)
+    time.sleep(settings.paced(RETRY_S))
     return False
 
 
@@ -121,7 +121,7 @@ def _transfer(model: Model, file: str, local: Path, cut: bool) -> bool:
             out.write(whole[done : done + size])
             out.flush()
             done += size
-            if time.monotonic() - last >= PROGRESS_S:
+            if time.monotonic() - last >= settings.paced(PROGRESS_S):
                 shown, last = True, time.monotonic()
                 _show(done / len(whole), folder.megabytes(model, file))
     return shown

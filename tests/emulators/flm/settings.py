@@ -34,6 +34,11 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) if part.isdecimal() else 0 for part in text.split("."))
 
 
+def paced(seconds: float) -> float:
+    """How long the emulator waits where the real program waits so long."""
+    return seconds * float(os.environ.get("FLM_EMULATOR_PACE", "1"))
+
+
 def load_s() -> float:
     return float(os.environ.get("FLM_EMULATOR_LOAD_S", "0.05"))
 
