@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from providers.base import Placement
+from providers.errors import ProviderError
 from providers.health import HEALTH_PATH
 from providers.native.workers import Workers
 
@@ -125,7 +126,9 @@ class NativeServer(ABC, Generic[M]):
         try:
             model = self._load()
         except Exception as error:
-            self.log.error("the model does not load: %s", error, exc_info=error)
+            # What a provider says itself is for people, who see the last lines of this log.
+            trace = None if isinstance(error, ProviderError) else error
+            self.log.error("the model does not load: %s", error, exc_info=trace)
             self._failure = str(error) or type(error).__name__
             return
         with self._ending:
