@@ -12,7 +12,7 @@ from threading import Event
 
 from providers.base import Command, Node
 from providers.errors import ProviderError
-from providers.flm.command import program_command, program_environment
+from providers.flm.command import RELEASES, program_command, program_environment
 from providers.flm.options import FlmSlot
 
 LIMIT_S = 5.0
@@ -84,10 +84,14 @@ async def said(slot: FlmSlot, node: Node, *words: str) -> Answer:
             "grep amdxdna` tells; restart the machine."
         ) from error
     except OSError as error:
-        raise ProviderError(
-            f"'{command.argv[0]}' cannot be run: {error.strerror}. Name a working flm in options.binary, or install "
-            "FastFlowLM: https://github.com/ROCm/FastFlowLM/releases"
-        ) from error
+        raise ProviderError(cannot_run(command.argv[0], error)) from error
+
+
+def cannot_run(program: str, error: OSError) -> str:
+    return (
+        f"'{program}' cannot be run: {error.strerror or error}. Name a working flm in options.binary, or install "
+        f"FastFlowLM: {RELEASES}"
+    )
 
 
 async def _in_a_thread(command: Command, environment: Mapping[str, str], limit_s: float) -> Answer:

@@ -8,8 +8,7 @@ from uuid import uuid4
 import aiohttp
 
 from providers.base import Endpoint, JsonObject
-from providers.errors import EngineError
-from providers.flm.dialect.errors import fault
+from providers.flm.dialect.errors import fault, unreadable
 from providers.flm.dialect.routes import CHAT_PATH, EMBEDDINGS_PATH
 from providers.flm.gone import EngineGone, EngineSilent
 from providers.flm.roles import HEARING
@@ -58,7 +57,7 @@ class FlmClient:
         """The bytes of the stream as they come. To leave it early makes FLM end its work."""
         async with self._asked("POST", CHAT_PATH, json.dumps(request).encode(), JSON) as response:
             if response.content_type != EVENT_STREAM:
-                raise _failure(response.status, await response.read())
+                raise fault(response.status, await response.read()) or unreadable()
             yield response.content.iter_any()
 
     async def embed(self, request: JsonObject) -> JsonObject:
@@ -105,16 +104,8 @@ def _record(status: int, body: bytes) -> JsonObject:
     error = fault(status, body)
     answer = None if error else json.loads(body)
     if not isinstance(answer, dict):
-        raise error or _unreadable()
+        raise error or unreadable()
     return answer
-
-
-def _failure(status: int, body: bytes) -> EngineError:
-    return fault(status, body) or _unreadable()
-
-
-def _unreadable() -> EngineError:
-    return EngineError(502, "The engine's answer cannot be read.", "server_error", "engine_error")
 
 
 def _form(boundary: str, sound: bytes) -> bytes:

@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from providers.base import Command
-from providers.flm.asking import ask
+from providers.flm.asking import LIMIT_S, ask
 from providers.flm.validation import parsed_report
-
-LIMIT_S = 5.0
 
 
 def npu_found(program: Path) -> bool:

@@ -10,11 +10,11 @@ from providers.base import Endpoint, JsonObject
 from providers.errors import EngineError
 from providers.flm.client import FlmClient
 from providers.flm.dialect.answer import ChatAnswer
+from providers.flm.dialect.embeddings import engine_body
 from providers.flm.dialect.request import ChatRequest, chat_request
 from providers.flm.gone import EngineGone, EngineSilent
 from providers.flm.npu import Npu
 from providers.flm.options import FlmSlot
-from providers.flm.roles import EMBEDDING
 from providers.flm.watchdog import Watchdog
 
 BATCH = 8
@@ -72,7 +72,7 @@ class FlmEngine:
         data: list[JsonValue] = []
         for begin in range(0, len(texts), BATCH):
             async with self._turn(brief=True):
-                answer = await self._client.embed({"model": EMBEDDING, "input": [*texts[begin : begin + BATCH]]})
+                answer = await self._client.embed(engine_body(texts[begin : begin + BATCH]))
             found = answer.get("data")
             data += found if isinstance(found, list) else []
         return {"data": data}

@@ -1,8 +1,6 @@
 """One fetch of a slot's models: what is here is verified, what is missing is pulled."""
 
 import contextlib
-import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
@@ -14,22 +12,21 @@ from providers.errors import ProviderError
 from providers.flm import unavailable
 from providers.flm.asking import GivenUp, ask
 from providers.flm.command import program_command, program_environment
-from providers.flm.installed import Records
+from providers.flm.configurations import is_broken, is_new, unreadable
+from providers.flm.following import follow
 from providers.flm.listing import ListedModel, parsed_listing
 from providers.flm.model_lock import turn, turn_if_free
 from providers.flm.options import FlmSlot
-from providers.flm.program import follow
 from providers.flm.pull_meter import PullMeter
 from providers.flm.pull_output import PullOutput
 from providers.flm.pull_watch import PullWatch, bytes_in
+from providers.flm.records import Records
 from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 
 LIST_S = 30.0
 CONTAINER_LIST_S = 600.0
 """Its image may have to be fetched first."""
 RETRY_S = 0.5
-NEW_S = 10.0
-"""A file that was changed so short a time ago may be one that is being written."""
 
 
 class _Verdict(Enum):
@@ -150,7 +147,7 @@ class Fetching:
                 return self._listing_once()
             except ModelUnavailable as failure:
                 # The program stumbles over a file that another pull has begun to write.
-                if failure.code != "flm_failed" or not any(map(_is_new, _unreadable(self._records.models))):
+                if failure.code != "flm_failed" or not any(map(is_new, unreadable(self._records.models))):
                     raise
             if self._cancelled.wait(RETRY_S):
                 raise PullCancelled
@@ -173,7 +170,7 @@ class Fetching:
         try:
             return parsed_listing(said.output)
         except ValueError as error:
-            raise unavailable.no_listing(said, _unreadable(self._records.models)) from error
+            raise unavailable.no_listing(said, unreadable(self._records.models)) from error
 
     def _container_name(self, word: str) -> str:
         """No other's on this node, nor that of one that a killed process left."""
@@ -182,31 +179,6 @@ class Fetching:
     def _mend(self, tag: str) -> None:
         """A pull that was killed may leave a part of config.json, on which every command of the program would fail."""
         folder = self._records.unfinished(tag)
-        if folder is not None and _broken(folder / "config.json"):
+        if folder is not None and is_broken(folder / "config.json"):
             with contextlib.suppress(FileNotFoundError):
                 (folder / "config.json").unlink()
-
-
-def _broken(file: Path) -> bool:
-    try:
-        json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return False
-    except (ValueError, RecursionError):
-        return True
-    return False
-
-
-def _is_new(file: Path) -> bool:
-    try:
-        return abs(time.time() - file.stat().st_mtime) < NEW_S
-    except OSError:
-        return True
-
-
-def _unreadable(models: Path) -> list[Path]:
-    """Configurations of models that are no JSON, whoever left them."""
-    try:
-        return [file for file in sorted(models.glob("*/config.json")) if _broken(file)]
-    except OSError:
-        return []

@@ -6,8 +6,8 @@ from threading import Event
 
 from providers.base import ModelFiles, Node
 from providers.flm.fetching import Fetching
-from providers.flm.installed import Records
 from providers.flm.options import FlmSlot
+from providers.flm.records import Records
 from providers.pulling import PullProgress
 
 

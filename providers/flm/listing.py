@@ -1,11 +1,12 @@
 """What `flm list --json` says of the models that the program knows. Pure."""
 
 import difflib
-import json
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from providers.flm.json_output import first_object
 
 MANY = 5
 
@@ -35,18 +36,11 @@ class ListedModel(BaseModel):
 
 
 def parsed_listing(output: str) -> Mapping[str, ListedModel]:
-    """By tag. Warnings may stand before the JSON. Raises ValueError if it is no list of models."""
-    begin = output.find("{")
-    if begin < 0:
-        raise ValueError("no JSON object")
-    told = json.JSONDecoder().raw_decode(output, begin)[0]
-    entries = told.get("models")
+    """By tag. Raises ValueError if it is no list of models."""
+    entries = first_object(output).get("models")
     if not isinstance(entries, list):
         raise ValueError("no list of models")
-    try:
-        models = [ListedModel.model_validate(entry) for entry in entries]
-    except ValidationError as error:
-        raise ValueError(str(error)) from error
+    models = [ListedModel.model_validate(entry) for entry in entries]
     return {model.tag: model for model in models}
 
 

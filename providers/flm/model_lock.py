@@ -16,25 +16,27 @@ POLL_S = 0.2
 def turn(path: Path, cancelled: Event, while_waiting: Callable[[], None]) -> Iterator[int]:
     """Holds the lock; its descriptor, which holds it for as long as any process has it open. The file stays: if it were
     removed, two could each hold one. Raises `PullCancelled`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with _opened(path) as descriptor:
         while not _taken(descriptor):
             while_waiting()
             if cancelled.wait(POLL_S):
                 raise PullCancelled
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def turn_if_free(path: Path) -> Iterator[bool]:
     """Whether the lock is held; it is not if somebody else has it."""
+    with _opened(path) as descriptor:
+        yield _taken(descriptor)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        yield _taken(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
 

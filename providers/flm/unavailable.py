@@ -5,8 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from providers.flm.asking import Answer
-from providers.flm.command import RELEASES
+from providers.flm.asking import Answer, cannot_run
 from providers.flm.listing import close_tags
 from providers.flm.pull_output import PullOutput
 from providers.pulling import ModelUnavailable
@@ -24,11 +23,7 @@ def unknown(tag: str, known: Iterable[str]) -> ModelUnavailable:
 
 
 def no_program(program: str, error: OSError) -> ModelUnavailable:
-    return ModelUnavailable(
-        "flm_missing",
-        f"'{program}' cannot be run: {error.strerror or error}. Name a working flm in options.binary, or install "
-        f"FastFlowLM: {RELEASES}",
-    )
+    return ModelUnavailable("flm_missing", cannot_run(program, error))
 
 
 def no_listing(said: Answer, unreadable: Iterable[Path]) -> ModelUnavailable:

@@ -3,11 +3,12 @@
 The program's own verdicts count; its figures only explain them, since other versions may ask for more or for less.
 """
 
-import json
 import re
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
+
+from providers.flm.json_output import first_object
 
 OLDEST_KERNEL, OLDEST_DRIVER, OLDEST_FIRMWARE, LEAST_COLUMNS = (6, 17), (0, 6), (1, 1), 8
 OLDEST_KNOWN = (0, 9, 43)
@@ -65,18 +66,18 @@ class Report(_Told):
 def parsed_report(output: str) -> Report | None:
     """Of what `flm validate --json` wrote on stdout; None if that is no report."""
     try:
-        return Report.model_validate(_first_object(output))
-    except (ValueError, ValidationError):
+        return Report.model_validate(first_object(output))
+    except ValueError:
         return None
 
 
 def parsed_version(output: str) -> str | None:
     """Of what `flm version --json` wrote on stdout, such as `0.9.45`; None if it tells none."""
     try:
-        told = _first_object(output)
+        told = first_object(output)
     except ValueError:
         return None
-    version = told.get("version") if isinstance(told, dict) else None
+    version = told.get("version")
     return version if isinstance(version, str) and version else None
 
 
@@ -139,17 +140,6 @@ def _memlock_problems(report: Report) -> list[str]:
     limit = report.memlock_limit
     shown = f"{int(limit) / 2**20:g} MiB" if limit.isdecimal() else limit
     return [f"Only {shown} of memory may be locked, and a model is locked as a whole: {RAISE_MEMLOCK}."]
-
-
-def _first_object(output: str) -> object:
-    """Other lines may stand around the JSON. Raises ValueError."""
-    begin = output.find("{")
-    if begin < 0:
-        raise ValueError("no JSON object")
-    try:
-        return json.JSONDecoder().raw_decode(output, begin)[0]
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -14,9 +14,9 @@ import pytest
 
 from providers.base import ModelFiles, Node
 from providers.flm import fetching, pull_watch
-from providers.flm.installed import Records
 from providers.flm.library import FlmLibrary
 from providers.flm.options import FlmSlot
+from providers.flm.records import Records
 from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 from tests.support.flm import FOLDER, environment, flm
 from tests.support.server import eventually, owned_processes

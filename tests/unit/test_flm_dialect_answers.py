@@ -203,13 +203,13 @@ def test_usage_comes_in_a_stream_only_if_asked() -> None:
 
 def test_how_far_an_answer_is() -> None:
     answer = ChatAnswer(asked())
-    assert (answer.begun, answer.empty, answer.over) == (False, True, False)
+    assert (answer.empty, answer.over) == (True, False)
     answer.feed(event(delta(role="assistant", content="")))
-    assert (answer.begun, answer.empty, answer.over) == (True, True, False)
+    assert (answer.empty, answer.over) == (True, False)
     answer.feed(event(delta(role="assistant", content="a")))
-    assert (answer.begun, answer.empty, answer.over) == (True, False, False)
+    assert (answer.empty, answer.over) == (False, False)
     answer.feed(event(last("stop")))
-    assert (answer.begun, answer.empty, answer.over) == (True, False, True)
+    assert (answer.empty, answer.over) == (False, True)
     assert answer.feed(event(delta(content="late"))) == []
 
 

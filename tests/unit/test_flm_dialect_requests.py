@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from providers.base import JsonObject, Translation
 from providers.capabilities import Capability, Operation
 from providers.errors import InvalidRequest, UnsupportedRequest
-from providers.flm.dialect.embeddings import embedding_request
+from providers.flm.dialect.embeddings import embedding_request, engine_body
 from providers.flm.dialect.request import MOST_CANDIDATES, SETTINGS, chat_request
 from providers.flm.dialect.routes import route
 from providers.flm.options import FlmSlot
@@ -313,5 +313,5 @@ def test_embeddings_refuse(body: JsonObject, param: str, kind: type[InvalidReque
 def test_embeddings_are_asked_of_its_one_model() -> None:
     asked: JsonObject = {"input": "x", "dimensions": 256, "encoding_format": "base64", "user": "u", "model": "npu"}
     request = embedding_request(sent(Operation.EMBEDDINGS, asked), SLOT)
-    assert request.engine == {"model": "embed-gemma:300m", "input": ["x"]}
+    assert engine_body(request.texts) == {"model": "embed-gemma:300m", "input": ["x"]}
     assert (request.dimensions, request.encoding_format, request.model) == (256, "base64", "npu")

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Iterator
 from pydantic import JsonValue
 
 from providers.base import JsonObject
-from providers.errors import EngineError
-from providers.flm.dialect.errors import refused
+from providers.flm.dialect.errors import refused, unreadable
 from providers.flm.dialect.request import ChatRequest
 from providers.flm.dialect.stopping import Stopper
 from providers.flm.dialect.usage import counted, estimated, timings
@@ -22,8 +21,6 @@ class ChatAnswer:
     """One answer: `feed` it what comes from FLM until it is `over`. If FLM's stream ends before, it was broken off."""
 
     def __init__(self, request: ChatRequest) -> None:
-        self.begun = False
-        """FLM has said something."""
         self.over = False
         """Nothing more is needed of FLM."""
         self._request = request
@@ -59,7 +56,6 @@ class ChatAnswer:
     def _event(self, event: ServerSentEvent) -> Iterator[JsonObject]:
         if self.over or not event.data:
             return
-        self.begun = True
         if event.data == DONE:
             self.over = True
             return
@@ -135,7 +131,7 @@ def _parsed(data: str) -> JsonObject:
     except (ValueError, RecursionError):
         chunk = None
     if not isinstance(chunk, dict):
-        raise EngineError(502, "The engine's answer cannot be read.", "server_error", "engine_error")
+        raise unreadable()
     return chunk
 
 

@@ -3,6 +3,7 @@
 It embeds all texts as queries of a search, and cuts each after 2048 tokens without saying so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,17 +59,17 @@ class EmbeddingRequest:
     model: str
     """What the client sees."""
 
-    @property
-    def engine(self) -> JsonObject:
-        """FLM's body."""
-        return {"model": EMBEDDING, "input": [*self.texts]}
-
 
 def embedding_request(body: JsonObject, slot: SlotSpec) -> EmbeddingRequest:
     """`body` is as `translate_embeddings` makes it. Raises `InvalidRequest` if it has no texts."""
     texts, dimensions = tuple(_texts(required(body, "input"))), body.get("dimensions")
     kind: Literal["float", "base64"] = "base64" if body.get("encoding_format") == "base64" else "float"
     return EmbeddingRequest(texts, kind, dimensions if isinstance(dimensions, int) else None, slot.name)
+
+
+def engine_body(texts: Sequence[str]) -> JsonObject:
+    """FLM's request."""
+    return {"model": EMBEDDING, "input": [*texts]}
 
 
 def embedding_answer(request: EmbeddingRequest, answer: JsonValue) -> JsonObject:

@@ -76,6 +76,11 @@ def refused(status: int, error: JsonValue) -> EngineError:
     return EngineError(status if status >= 500 else 500, message, "server_error", "engine_error")
 
 
+def unreadable() -> EngineError:
+    """For an answer that is neither FLM's nor an error."""
+    return EngineError(502, "The engine's answer cannot be read.", "server_error", "engine_error")
+
+
 def relayed(status: int, body: bytes) -> EngineError:
     """A route's `error`: what the front says, which has FLM's in OpenAI's terms already, its type included."""
     error = engine_error(status, body)
