@@ -56,7 +56,10 @@ class Doctor:
         )
 
     def end(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=END_S)
+        try:
+            output, _ = self.process.communicate(timeout=END_S)
+        finally:
+            self.process.kill()
         eventually("nothing is left of it", lambda: not owned_processes(self.folder), 10)
         return self.process.returncode, output
 

@@ -130,12 +130,15 @@ async def test_an_empty_answer_stands_if_the_engine_speaks_to_others(home: Path)
         (EMPTY, "qwen3:0.6b answers a chat with nothing."),
     ],
 )
-async def test_a_load_that_fails_tells_what_flm_says(home: Path, fault: str, told: str) -> None:
+async def test_a_load_that_fails_tells_what_flm_says(
+    home: Path, fault: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with fronted(home, slot(), load=False, fault=fault) as served:
         async with asyncio.timeout(PATIENCE_S):
             while (health := await served.health())[0] == 503:
                 await asyncio.sleep(0.01)
         assert health[0] == 500 and told in health[1]["error"]["message"]
+        assert told in caplog.text and "Traceback" not in caplog.text
 
 
 async def test_a_load_waits_as_long_as_flm_does(home: Path) -> None:
