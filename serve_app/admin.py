@@ -39,7 +39,7 @@ class Admin:
                 return JSONResponse(self._role(record, name))
             if name in (record["name"], f"hal0/{record['name']}", record["model"], *record["aliases"]):
                 return JSONResponse(self._model(record) | {"id": name})
-        known = ", ".join(record["name"] for record in records)
+        known = ", ".join(name for record in records for name in (record["name"], *record["role_aliases"]))
         message = f"The model '{name[:200]}' does not exist. There are: {known}."
         raise BadRequest(404, message, "model_not_found", "model")
 
@@ -80,5 +80,7 @@ def modalities(capabilities: list[str]) -> Record:
     inputs = ["text"] if set(capabilities) - {Capability.TRANSCRIPTION, Capability.TRANSLATION} else []
     inputs += ["image"] if Capability.VISION in capabilities else []
     inputs += ["audio"] if {Capability.TRANSCRIPTION, Capability.TRANSLATION} & set(capabilities) else []
-    output = "embedding" if Capability.EMBEDDING in capabilities else "text"
-    return {"input_modalities": inputs, "output_modalities": ["audio" if capabilities == ["speech"] else output]}
+    others = {"embedding": Capability.EMBEDDING, "audio": Capability.SPEECH}
+    outputs = ["text"] if set(capabilities) - set(others.values()) else []
+    outputs += [name for name, capability in others.items() if capability in capabilities]
+    return {"input_modalities": inputs, "output_modalities": outputs}

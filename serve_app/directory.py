@@ -59,4 +59,5 @@ class SlotDirectory:
         return BadRequest(400, message, "unsupported_capability", "model")
 
     def _choice(self) -> str:
-        return f"Models here: {', '.join(self.slots)}."
+        names = [name for slot in self.slots.values() for name in (slot.name, *slot.role_aliases)]
+        return f"Models here: {', '.join(names)}."

@@ -110,13 +110,18 @@ class Engine:
         """Ready: at once. Loading: when it is loaded. Its engine died: starts it anew. Gave up, since its load failed
         or its engine died too often: raises `LoadFailed` with the cause. A caller that leaves does not stop the load.
         """
-        load = self.start_loading()
-        try:
-            return await asyncio.shield(load)
-        except asyncio.CancelledError:
-            if load.cancelled() and self._failure is not None:
-                raise self._failure from None
-            raise
+        while True:
+            load = self.start_loading()
+            try:
+                running = await asyncio.shield(load)
+            except asyncio.CancelledError:
+                if load.cancelled() and self._failure is not None:
+                    raise self._failure from None
+                raise
+            if not running.lost.done() or (self._load is load and self._stopped):
+                return running
+            if self._load is load and self._watch is not None:
+                await asyncio.wait([self._watch])
 
     def start_loading(self) -> "asyncio.Task[Running]":
         if self._failure is not None:
@@ -333,7 +338,6 @@ class Engine:
         lines = running.process.log.tail(REASON_LINES)
         ended = running.process.verdict or f"it {how_it_ended(code)}"
         error = EngineDied(self._slot.name, ended, lines)
-        self._load = None
         now = time.monotonic()
         self._deaths.append(now)
         if len(self._deaths) == CRASHES and now - self._deaths[0] <= CRASH_WINDOW_S:
@@ -342,7 +346,9 @@ class Engine:
         else:
             self._report(LoadReport(SlotState.ERROR, error=error))
         _lose(running, error)
+        # One that hangs takes its whole grace, and holds its device meanwhile.
         await running.process.stop()
+        self._load = None
 
 
 def how_it_ended(code: int) -> str:

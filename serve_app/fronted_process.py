@@ -8,7 +8,7 @@ from serve_app.native_process import NativeProcess
 
 
 class FrontedProcess:
-    """Owned by one event loop. It has ended once the process has, which is stopped when the front finds it broken."""
+    """Owned by one event loop. Its `wait` ends with the process, or once the front has found that broken: a verdict."""
 
     def __init__(self, process: EngineProcess, front: EngineFront, started: NativeProcess) -> None:
         self._process, self._started = process, started
@@ -34,7 +34,13 @@ class FrontedProcess:
         return self._process.alive
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        """The exit code, which means nothing where there is a verdict."""
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.wait([ended, self._judging], return_when=asyncio.FIRST_COMPLETED)
+            return ended.result() if ended.done() else 0
+        finally:
+            ended.cancel()
 
     async def stop(self) -> None:
         """Also when the caller is cancelled meanwhile."""
@@ -47,4 +53,3 @@ class FrontedProcess:
     async def _judge(self, front: EngineFront) -> None:
         self.verdict = await front.broken()
         self.log.feed(f"hal0: {self.verdict}: it is stopped\n".encode())
-        await self._process.stop()

@@ -43,13 +43,16 @@ class Patience:
         self._keep_alive_s, self._view, self._want = keep_alive_s, view, want
 
     async def lease(self, request: WaitingRequest, pool: LeasePool, reply: Reply) -> Lease:
-        """Raises `StillLoading` after `load_wait_s` without an engine, and whatever makes waiting useless."""
+        """Raises `StillLoading` after `load_wait_s` without an engine, and whatever makes waiting useless. A request
+        that waits for its turn with an engine has all of that time if the engine goes."""
         deadline = time.monotonic() + request.slot.load_wait_s
         getting = asyncio.ensure_future(pool.wait(request.priority, request.light))
         lease: Lease | None = None
         try:
             while not (await asyncio.wait([getting], timeout=self._pause_s(request, pool, deadline)))[0]:
-                if time.monotonic() >= deadline and not pool.resident:
+                if pool.resident:
+                    deadline = time.monotonic() + request.slot.load_wait_s
+                elif time.monotonic() >= deadline:
                     await self._have_it_loaded(request.slot.name)
                     if getting.done():
                         break

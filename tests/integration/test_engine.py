@@ -29,13 +29,15 @@ from serve_app.settings import Settings
 PATIENCE_S = 20.0
 NEEDS = MemoryNeeds(weights_bytes=7, cache_bytes=3)
 PROGRAM = """
-import http.server, os, pathlib, sys, time
+import http.server, os, pathlib, signal, sys, time
 port, folder, way = int(sys.argv[1]), pathlib.Path(sys.argv[2]), sys.argv[3]
 (folder / f"pid-{os.getpid()}").touch()
 if way == "fall":
     sys.exit("error: bad model")
 if way == "taken" and len(list(folder.glob("pid-*"))) == 1 or way == "always-taken":
     sys.exit("bind: Address already in use")
+if way == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if way in ("hang", "tells"):
     print("loaded 75%", flush=True)
     time.sleep(99 if way == "hang" else 0)

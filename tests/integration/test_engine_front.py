@@ -130,6 +130,20 @@ async def test_an_engine_that_its_front_finds_broken_is_started_anew(make: MakeF
     assert len(provider.fronts) == 2 and await header(second.endpoint.url) == "yes"
 
 
+async def test_a_broken_engine_that_does_not_end_is_left_at_once(make: MakeFronted) -> None:
+    """Who is with it is told before its grace is over, and who comes waits for another one."""
+    bench, provider = make("stubborn")
+    first = await bench.engine.ensure_ready()
+    (pid,) = bench.living
+    provider.fronts[0].breaks.set()
+    async with asyncio.timeout(20):
+        await first.lost
+        assert bench.living == [pid], "it still has its grace"
+        second = await bench.engine.ensure_ready()
+    assert second is not first and bench.living != [pid], "the first has ended before the second began"
+    assert len(bench.living) == 1
+
+
 async def test_a_front_that_cannot_listen_takes_its_engine_along(make: MakeFronted) -> None:
     bench, _ = make("front-taken")
     assert "address already in use" in (await bench.failure()).detail

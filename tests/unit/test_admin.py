@@ -114,6 +114,7 @@ def test_every_state_has_a_word_that_other_clients_know(state: SlotState) -> Non
         (["embedding"], ["text"], ["embedding"]),
         (["transcription"], ["audio"], ["text"]),
         (["speech"], ["text"], ["audio"]),
+        (["chat", "embedding", "transcription"], ["text", "audio"], ["text", "embedding"]),
     ],
 )
 def test_what_goes_in_and_what_comes_out(capabilities: list[str], inputs: list[str], outputs: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -156,6 +158,21 @@ async def test_where_an_engine_answers_a_turn_is_waited_for_without_that_limit()
     waiting = bench.begin()
     assert await bench.has_heard(3) == [KEEP_ALIVE] * 3
     assert not waiting.done()
+    bench.pool.granted.set_result(LEASE)
+    assert await waiting is LEASE
+
+
+async def test_whose_turn_was_near_when_the_engine_went_has_all_of_a_load_s_time() -> None:
+    bench = Bench(load_wait_s=LATE_S, keep_alive_s=SOON_S, streams=True)
+    bench.pool.resident = True
+    waiting = bench.begin()
+    with pytest.MonkeyPatch.context() as patch:
+        later = time.monotonic() + LATE_S + 1
+        patch.setattr(module, "time", SimpleNamespace(monotonic=lambda: later))
+        heard = len(await bench.has_heard(2))
+        bench.pool.resident = False
+        await bench.has_heard(heard + 2)
+        assert not waiting.done()
     bench.pool.granted.set_result(LEASE)
     assert await waiting is LEASE
 
