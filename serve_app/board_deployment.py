@@ -19,6 +19,7 @@ from serve_app.config import parse_config
 from serve_app.errors import LoadFailed
 from serve_app.events import Batch
 from serve_app.fleet import NodeSeen
+from serve_app.lifecycle import SlotState
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
 from serve_app.models import ModelStore
@@ -29,6 +30,7 @@ from serve_app.placement import advice_if_unplaceable, claim_of, fits
 from serve_app.progress import Progress
 from serve_app.pulls import Pulls
 from serve_app.settings import load_settings
+from serve_app.warm_workers import WarmWorkers
 
 logger = logging.getLogger("hal0.board")
 
@@ -37,6 +39,7 @@ POST_S = 0.05
 """At most so often the policy is told what has changed."""
 REPOST_S = 1.0
 """At least so often it is told that the board lives."""
+KEEP_WARM_S = 5.0
 READ_S = 0.1
 """How often the policy's verdict is read while somebody waits."""
 
@@ -45,7 +48,8 @@ class BoardDeployment:
     """One replica. Who was killed cannot sign off, so it looks after them itself."""
 
     def __init__(self, args: Mapping[str, Any], devices: Mapping[str, str]) -> None:
-        slots = parse_config(args).slots
+        config = parse_config(args)
+        slots = config.slots
         claims = {slot.name: claim_of(slot, Device(devices[slot.name])) for slot in slots}
         self._claims = claims
         self._bulletin = Bulletin(serve.get_replica_context().app_name)
@@ -61,7 +65,13 @@ class BoardDeployment:
         self._news = asyncio.Condition()
         self._changed, self._asked = asyncio.Event(), asyncio.Event()
         log_to(load_settings().logs_dir, "board")
-        jobs = (repeatedly(self._call_the_roll, ROLL_CALL_S), self._post(), self._read_verdicts())
+        self._warm_workers = WarmWorkers(config.scheduling.warm_workers)
+        self._taken = asyncio.Event()
+        """Whether a worker has become a replica."""
+        jobs = (
+            *(repeatedly(self._call_the_roll, ROLL_CALL_S), repeatedly(self._keep_warm, 0)),
+            *(self._post(), self._read_verdicts()),
+        )
         self._tasks = [asyncio.create_task(job) for job in jobs]
         self._check_placement(alive_nodes(), time.time())
 
@@ -76,6 +86,8 @@ class BoardDeployment:
 
     async def hear(self, news: ReplicaNews) -> None:
         self._board.replica_news(news, time.time())
+        if news.state is SlotState.READY:
+            self._taken.set()
         await self._tell()
 
     async def next_try(self, slot: str) -> float | None:
@@ -161,6 +173,13 @@ class BoardDeployment:
         for task in self._tasks:
             task.cancel()
         self._pulls.close()
+
+    async def _keep_warm(self) -> None:
+        """Once a load is over, so that it has the machine to itself, and now and then."""
+        await self._warm_workers.keep()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._taken.wait(), KEEP_WARM_S)
+        self._taken.clear()
 
     async def _call_the_roll(self) -> None:
         now = time.time()

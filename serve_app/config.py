@@ -54,6 +54,9 @@ class SchedulingConfig(Frozen):
     memory_floor_gib: float = Field(
         default=0, ge=0, description="idle slots of a node go while it has less memory available; 0 never"
     )
+    warm_workers: int = Field(
+        default=1, ge=0, le=64, description="idle worker processes kept on each node for the next load"
+    )
     groups: tuple[SlotGroup, ...] = ()
 
 

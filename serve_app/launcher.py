@@ -35,6 +35,8 @@ SERVE_ENVIRONMENT = {
     # it without a bound.
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # What a replica imports: workers have it before they are needed (`warm_workers.py`).
+    "RAY_preload_python_modules": "ray.serve._private.replica,serve_app.slot",
     # Ray starts its workers at niceness 15, and engines would inherit that.
     "RAY_worker_niceness": "0",
     "PYTHONUNBUFFERED": "1",

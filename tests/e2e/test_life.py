@@ -24,6 +24,7 @@ SLOTS = ", ".join(
         slot(CHAT, idle_after_s=1, unload_after_s=3),
         LOOP,
         slot(CHAT, name="fleeting", unload_after_s=0),
+        slot(CHAT, name="spare"),
         slot(CHAT, name="pinned", pin="true", idle_after_s=1, unload_after_s=1),
         slot(CHAT, name="missing", model="demo/nothing.gguf"),
         slot(CHAT, name="truncated", model="demo/truncated.gguf"),
@@ -70,6 +71,16 @@ def test_a_slot_comes_up_with_its_first_request_and_goes_when_quiet(server: Serv
     server.wait_for_state("chat", "offline", timeout_s=40)
     eventually("its engine is gone", lambda: not server.engines("--alias chat"), 5)
     assert chat(server, "chat")[0] == 200
+
+
+def test_a_load_takes_a_worker_that_is_there(server: Server) -> None:
+    """No new process is started for the replica, but one for the next load."""
+    eventually("a worker is idle", lambda: bool(server.processes("ray::IDLE")), 30)
+    idle = server.processes("ray::IDLE")
+    assert chat(server, "spare")[0] == 200
+    (replica,) = server.processes("ServeReplica:hal0:spare")
+    assert replica in idle
+    eventually("the next one is there", lambda: bool(set(server.processes("ray::IDLE")) - {replica}), 30)
 
 
 def test_unload_at_once(server: Server) -> None:
