@@ -143,6 +143,24 @@ def filled_array(param: str, value: JsonValue) -> list[JsonValue]:
     return array(param, value)
 
 
+def array_up_to(most: int) -> Check:
+    def check(param: str, value: JsonValue) -> None:
+        if (length := len(array(param, value))) > most:
+            complaint = f"Expected an array with maximum length {most}, but got an array with length {length} instead."
+            raise InvalidRequest(f"Invalid '{param}': array too long. {complaint}", param, "array_above_max_length")
+
+    return check
+
+
+def text_up_to(most: int) -> Check:
+    def check(param: str, value: JsonValue) -> None:
+        if (length := len(text(param, value))) > most:
+            complaint = f"Expected a string with maximum length {most}, but got a string with length {length} instead."
+            raise InvalidRequest(f"Invalid '{param}': string too long. {complaint}", param, "string_above_max_length")
+
+    return check
+
+
 def strings(param: str, value: JsonValue) -> None:
     for i, item in enumerate(array(param, value)):
         text(f"{param}[{i}]", item)

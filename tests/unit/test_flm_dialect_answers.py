@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Iterable
+from typing import SupportsIndex
 
 import numpy
 import pytest
@@ -143,6 +144,25 @@ def test_text_ends_before_the_first_stop(text: str, stops: list[str], size: int)
     # The one that was complete first ends the text; of several that one piece completes, the one that begins first.
     whole = text[: -(-min(ends) // size) * size]
     assert stopper.hit and shown == whole[: min(place for stop in stops if (place := whole.find(stop)) >= 0)]
+
+
+class Watched(str):
+    """A stop string that counts its characters that are looked at."""
+
+    looks = 0
+
+    def __getitem__(self, key: SupportsIndex | slice) -> str:
+        found = super().__getitem__(key)
+        self.looks += len(found)
+        return found
+
+
+def test_the_work_for_a_stop_grows_with_the_text_alone() -> None:
+    stop = Watched("a" * 499 + "b" + "a" * 499)
+    stopper = Stopper((stop,))
+    prepared, stop.looks = stop.looks, 0
+    shown = "".join(stopper.feed("a") for _ in range(5000)) + stopper.flush()
+    assert shown == "a" * 5000 and prepared <= 4 * len(stop) and 0 < stop.looks <= 3 * 5000
 
 
 def test_only_what_may_begin_a_stop_is_held_back() -> None:
@@ -303,6 +323,11 @@ def test_embeddings() -> None:
     answer = CreateEmbeddingResponse.model_validate(embedding_answer(embedding(), vectors(2)), strict=True)
     assert [(item.index, item.embedding) for item in answer.data] == [(0, [1.0] * 768), (1, [2.0] * 768)]
     assert (answer.model, answer.usage.prompt_tokens, answer.usage.total_tokens) == ("npu", 3, 3)
+
+
+def test_embeddings_count_no_more_of_a_text_than_is_embedded() -> None:
+    answer = embedding_answer(embedding(input=["x" * 100_000, "12345"]), vectors(2))
+    assert answer["usage"] == {"prompt_tokens": 2048 + 2, "total_tokens": 2048 + 2}
 
 
 def test_embeddings_shortened_and_packed() -> None:

@@ -71,6 +71,9 @@ UNSUPPORTED: list[tuple[JsonObject, str]] = [
     ({"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}}, "response_format"),
     ({"json_schema": {"type": "object"}}, "json_schema"),
     ({"grammar": 'root ::= "a"'}, "grammar"),
+    ({"modalities": ["audio"]}, "modalities"),
+    ({"modalities": ["text", "audio"]}, "modalities"),
+    ({"web_search_options": {}}, "web_search_options"),
     ({"audio": {"voice": "x", "format": "wav"}}, "audio"),
     ({"functions": [{"name": "f"}]}, "functions"),
     ({"tools": [TOOL], "tool_choice": "required"}, "tool_choice"),
@@ -104,6 +107,11 @@ def test_what_it_cannot_do_is_refused_with_advice(fields: JsonObject, param: str
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"repeat_penalty": 0}, "repeat_penalty"),
+        ({"min_p": -0.1}, "min_p"),
+        ({"min_p": 1.1}, "min_p"),
+        ({"modalities": "text"}, "modalities"),
+        ({"web_search_options": True}, "web_search_options"),
+        ({"stop": 5}, "stop"),
         ({"stop": ["a", 5]}, "stop[1]"),
         ({"think": "yes"}, "think"),
         ({"reasoning_effort": "heroic"}, "reasoning_effort"),
@@ -116,6 +124,25 @@ def test_what_is_wrong_is_refused(fields: JsonObject, param: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         chat(fields)
     assert refused.value.param == param and refused.value.code
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields", "param", "code", "allowed"),
+    [
+        (Operation.CHAT, {"messages": HI, "stop": ["a"] * 17}, "stop", "array_above_max_length", "length 16,"),
+        (Operation.CHAT, {"messages": HI, "stop": "a" * 1001}, "stop", "string_above_max_length", "length 1000,"),
+        (Operation.CHAT, {"messages": HI, "stop": ["a", "a" * 1001]}, "stop[1]", "string_above_max_length", "1000,"),
+        (Operation.RESPONSES, {"input": "hi", "stop": ["a"] * 17}, "stop", "array_above_max_length", "length 16,"),
+        (Operation.EMBEDDINGS, {"input": ["a"] * 2049}, "input", "array_above_max_length", "length 2048,"),
+    ],
+)
+def test_what_is_too_much_is_refused_with_what_is_allowed(
+    operation: Operation, fields: JsonObject, param: str, code: str, allowed: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        sent(operation, fields)
+    assert (refused.value.param, refused.value.code) == (param, code)
+    assert allowed in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,7 @@ def test_pictures_get_the_beginning_that_it_knows(url: str, known: str) -> None:
 def test_fields_without_effect_and_nulls_are_dropped() -> None:
     dropped: JsonObject = {"seed": 1, "user": "x", "store": True, "metadata": {"a": "b"}, "parallel_tool_calls": False}
     dropped |= {"service_tier": "auto", "prompt_cache_key": "k", "some_new_field": {"x": 1}, "min_p": 0.5, "n": 1}
+    dropped |= {"modalities": ["text"], "web_search_options": None}
     dropped |= {"max_tokens": None, "temperature": None, "stop": None, "tools": None, "stream": None, "think": None}
     dropped |= {"logprobs": False, "logit_bias": {}, "response_format": {"type": "text"}, "tool_choice": "auto"}
     assert chat(dropped) == {"model": "npu", "messages": HI}
@@ -164,6 +192,7 @@ def test_fields_without_effect_and_nulls_are_dropped() -> None:
         ({"stop": "a"}, {"stop": ["a"]}),
         ({"stop": ["a", "", "b"]}, {"stop": ["a", "b"]}),
         ({"stop": ""}, {}),
+        ({"stop": ["a" * 1000] * 16},) * 2,
         ({"repeat_penalty": 1.1}, {"repetition_penalty": 1.1}),
         ({"stream": True, "stream_options": {"include_usage": True}},) * 2,
         ({"reasoning_effort": "none"}, {"think": False, "reasoning_effort": "low"}),
@@ -244,6 +273,7 @@ def test_responses_become_a_chat_that_it_reads() -> None:
     [
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text.format"),
         ({"tools": [{"type": "function", "name": "f"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, "tools[1].type"),
         ({"previous_response_id": "x"}, "previous_response_id"),
     ],
 )
@@ -308,6 +338,10 @@ def test_embeddings_refuse(body: JsonObject, param: str, kind: type[InvalidReque
     with pytest.raises(InvalidRequest) as refused:
         sent(Operation.EMBEDDINGS, body)
     assert refused.value.param == param and type(refused.value) is kind
+
+
+def test_embeddings_of_as_many_texts_as_openai_allows() -> None:
+    assert sent(Operation.EMBEDDINGS, {"input": ["a"] * 2048})["input"] == ["a"] * 2048
 
 
 def test_embeddings_are_asked_of_its_one_model() -> None:

@@ -10,8 +10,9 @@ from pydantic import JsonValue
 from providers.base import JsonObject, Translation
 from providers.errors import UnsupportedRequest
 from providers.flm.dialect.messages import simplified_messages
+from providers.flm.dialect.stopping import check_stops
 from providers.flm.dialect.thinking import thinking
-from providers.openai.checks import Check, boolean, check_fields, is_object, number_from, required
+from providers.openai.checks import Check, boolean, check_fields, is_object, number_from, required, strings
 from providers.openai.messages import check_messages
 from providers.openai.responses import translation
 from providers.openai.sampling import CHAT
@@ -23,12 +24,16 @@ _FIELDS: Mapping[str, Check] = {
     **CHAT,
     "temperature": number_from(0, 2),
     "top_p": number_from(0, 1),
+    "min_p": number_from(0, 1),
     "presence_penalty": number_from(-2, 2),
     "frequency_penalty": number_from(-2, 2),
     "repetition_penalty": _REPETITION,
     "repeat_penalty": _REPETITION,
     "think": boolean,
     "chat_template_kwargs": is_object,
+    "stop": check_stops,
+    "modalities": strings,
+    "web_search_options": is_object,
 }
 """With OpenAI's ranges: FLM's sampler computes on with what is not a number, and then reads beyond its table."""
 _PASSED = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "repetition_penalty", "stream")
@@ -52,6 +57,7 @@ def translate_chat(body: JsonObject, slot: SlotSpec) -> Translation:
 def translate_responses(body: JsonObject, slot: SlotSpec) -> Translation:
     if isinstance(wanted := body.get("text"), dict):
         _refuse_format("text.format", wanted.get("format"))
+    _refuse_builtin(body.get("tools"))
     return translation(body, slot, lambda chat: simplified(chat, slot))
 
 
@@ -77,6 +83,12 @@ def _refuse(body: JsonObject) -> None:
     n = body.get("n")
     if isinstance(n, int) and n > 1:
         raise UnsupportedRequest("One answer at a time is supported: leave 'n' out and ask again.", "n")
+    if isinstance(kinds := body.get("modalities"), list) and kinds != ["text"]:
+        raise UnsupportedRequest("Only text is answered: leave 'modalities' out, or send [\"text\"].", "modalities")
+    if body.get("web_search_options") is not None:
+        # An empty object asks for a search, too.
+        message = "The web is not searched here: leave 'web_search_options' out, or send a function that searches."
+        raise UnsupportedRequest(message, "web_search_options")
     _refuse_format("response_format", body.get("response_format"))
 
 
@@ -85,6 +97,15 @@ def _refuse_format(param: str, value: JsonValue) -> None:
     if kind not in (None, "text"):
         message = f"Answers of type '{kind}' are not supported: describe the form in the messages, or call a tool."
         raise UnsupportedRequest(message, param)
+
+
+def _refuse_builtin(tools: JsonValue) -> None:
+    """Tools that OpenAI itself runs for a response."""
+    for i, tool in enumerate(tools if isinstance(tools, list) else []):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        if isinstance(kind, str) and kind != "function":
+            message = f"Tools of type '{kind}' are not supported: send only those of type 'function'."
+            raise UnsupportedRequest(message, f"tools[{i}].type")
 
 
 def _limit(body: JsonObject) -> JsonObject:

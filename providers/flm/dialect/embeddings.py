@@ -14,12 +14,27 @@ from providers.base import JsonObject, Translation
 from providers.errors import EngineError, UnsupportedRequest
 from providers.flm.dialect.usage import estimated_tokens
 from providers.flm.roles import EMBEDDING
-from providers.openai.checks import check_fields, filled, filled_array, integer, is_tokens, one_of, required, wrong_type
+from providers.openai.checks import (
+    array_up_to,
+    check_fields,
+    filled,
+    filled_array,
+    integer,
+    is_tokens,
+    one_of,
+    required,
+    wrong_type,
+)
 from providers.openai.vectors import Vector, packed, shortened
 from providers.spec import SlotSpec
 
 TRAINED_FOR = (768, 512, 256, 128)
 """Numbers after which its vectors may be cut."""
+MOST_TOKENS = 2048
+"""Of a text; what comes after is not embedded."""
+MOST_TEXTS = 2048
+"""In a request, as OpenAI has it."""
+_some = array_up_to(MOST_TEXTS)
 
 
 def translate_embeddings(body: JsonObject, slot: SlotSpec) -> Translation:
@@ -42,6 +57,7 @@ def _texts(value: JsonValue) -> list[str]:
         return [filled("input", value)]
     if not isinstance(value, list):
         raise wrong_type("input", "a string or an array of strings", value)
+    _some("input", value)
     return [_text(f"input[{i}]", item) for i, item in enumerate(filled_array("input", value))]
 
 
@@ -73,7 +89,8 @@ def engine_body(texts: Sequence[str]) -> JsonObject:
 
 
 def embedding_answer(request: EmbeddingRequest, answer: JsonValue) -> JsonObject:
-    """FLM's answer in OpenAI's terms. FLM counts no tokens: `usage` takes four characters for one, rounded up.
+    """FLM's answer in OpenAI's terms. FLM counts no tokens: `usage` takes four characters for one, rounded up,
+    as far as the text was embedded.
 
     Raises `EngineError` if there is not a vector for each text.
     """
@@ -81,7 +98,7 @@ def embedding_answer(request: EmbeddingRequest, answer: JsonValue) -> JsonObject
         {"object": "embedding", "index": index, "embedding": _shown(request, vector)}
         for index, vector in enumerate(_vectors(answer, len(request.texts)))
     ]
-    tokens = sum(map(estimated_tokens, request.texts))
+    tokens = sum(min(estimated_tokens(text), MOST_TOKENS) for text in request.texts)
     usage: JsonObject = {"prompt_tokens": tokens, "total_tokens": tokens}
     return {"object": "list", "data": data, "model": request.model, "usage": usage}
 
