@@ -196,7 +196,9 @@ def _message(model: type[BaseModel], entry: Any) -> str:
         return f"unknown key; allowed: {', '.join(sorted(_fields_at(model, entry['loc'][:-1])))}"
     if entry["type"] == "missing":
         return "required, but not given"
-    message = entry["msg"].removeprefix("Value error, ")
+    message: str = entry["msg"].removeprefix("Value error, ")
+    if entry["type"] == "value_error" and isinstance(entry["input"], Mapping):
+        return message  # of several keys, which it names
     return f"{_shown(entry['input'])} is not allowed: {message[:1].lower() + message[1:]}"
 
 

@@ -36,7 +36,7 @@ class SlotDirectory:
                 404, f"The model '{name[:200]}' does not exist. {self._choice()}", "model_not_found", "model"
             )
         role, needed = self._roles.get(name), NEEDED_CAPABILITY[operation]
-        if role is not None and needed not in (role, None):
+        if role is not None and needed not in (role, None) and slot.offers(needed):
             message = f"The model '{name}' is the {role} of slot '{slot.name}'; name the slot itself for {needed}."
             raise BadRequest(400, message, "unsupported_capability", "model")
         return slot

@@ -73,6 +73,8 @@ async def tried(pool: LeasePool, waiting: WaitingRequest, lease_one: LeaseOne, a
                 raise error.verdict or EngineDied(waiting.slot.name, error.reason) from error
         finally:
             pool.put_back(lease, waiting.light)
+            if waiting.queued:
+                pool.note_use()
 
 
 def priority_of(headers: Headers) -> int | None:

@@ -116,7 +116,7 @@ class Engine:
                 running = await asyncio.shield(load)
             except asyncio.CancelledError:
                 if load.cancelled() and self._failure is not None:
-                    raise self._failure from None
+                    raise self._failure.again() from None
                 raise
             if not running.lost.done() or (self._load is load and self._stopped):
                 return running
@@ -125,7 +125,8 @@ class Engine:
 
     def start_loading(self) -> "asyncio.Task[Running]":
         if self._failure is not None:
-            raise self._failure
+            # One that is raised again and again grows by a traceback each time.
+            raise self._failure.again()
         if self._load is None:
             self._load = asyncio.create_task(self._load_once())
             self._load.add_done_callback(retrieve)

@@ -99,6 +99,10 @@ class LoadFailed(ServingError):
     def __str__(self) -> str:
         return f"Slot '{self.slot}' could not be loaded: {self.detail}"
 
+    def again(self) -> "LoadFailed":
+        """The same, without where it was raised before."""
+        return LoadFailed(*self.args)
+
     def after(self, seconds: float) -> "LoadFailed":
         """The same, to be tried again after so many seconds."""
         return LoadFailed(self.slot, self.cause, self.detail, self.last_lines, max(1.0, seconds))

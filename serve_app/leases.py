@@ -126,12 +126,16 @@ class LeasePool:
             lease.light -= 1
         else:
             lease.in_flight -= 1
-            self.answered += 1
-            self.last_used = time.time()
+            self.note_use()
         if lease.revoked and lease.unused:
             self._give_back(lease)
         if self._line:
             self._serve_the_line()
+
+    def note_use(self) -> None:
+        """A request has ended that keeps the slot awake."""
+        self.answered += 1
+        self.last_used = time.time()
 
     def distrust(self, lease: Lease) -> None:
         """Its engine did not answer: it is not used again, and the replica is told why another lease is asked for."""

@@ -57,7 +57,8 @@ class NativeProcess:
         try:
             await self._engine.stop()
         finally:
-            self._ended.set_result(0)
+            if self.alive:
+                self._ended.set_result(0)
             LOGGER.removeHandler(self._handler)
             self.log.close()
 

@@ -27,13 +27,15 @@ View = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """`streams`: its client expects events, and may be sent some before the answer. `shows_progress`: as reasoning."""
+    """`light`: it takes no place of others'; `queued`: since the engine orders such requests itself.
+    `streams`: its client expects events, and may be sent some before the answer. `shows_progress`: as reasoning."""
 
     slot: SlotSpec
     priority: int | None
     light: bool
     streams: bool
     shows_progress: bool
+    queued: bool = False
 
 
 class Patience:

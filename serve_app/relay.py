@@ -88,7 +88,10 @@ class Relay:
         shows_progress = streams and slot.progress_as_reasoning and self._operation is Operation.CHAT
         light = route.queued or self._operation in LIGHT
         return Exchange(
-            WaitingRequest(slot, priority_of(headers), light, streams, shows_progress), route, body, translation
+            WaitingRequest(slot, priority_of(headers), light, streams, shows_progress, route.queued),
+            route,
+            body,
+            translation,
         )
 
     async def _exchange(self, lease: Lease, exchange: Exchange, reply: Reply) -> None:

@@ -23,9 +23,9 @@ class Features:
     keywords: bool = False
 
 
-def route(features: Callable[[SlotSpec], Features]) -> Callable[[Operation], Route | None]:
-    """A provider's `infer`."""
-    answer = Route(SESSION_PATH, engine_error, translate=_checker(features))
+def route(features: Callable[[SlotSpec], Features], queued: bool = False) -> Callable[[Operation], Route | None]:
+    """A provider's `infer`. `queued` as `Route` has it."""
+    answer = Route(SESSION_PATH, engine_error, translate=_checker(features), queued=queued)
     return lambda operation: answer if operation in OPERATIONS else None
 
 

@@ -84,14 +84,16 @@ async def said(slot: FlmSlot, node: Node, *words: str) -> Answer:
             "grep amdxdna` tells; restart the machine."
         ) from error
     except OSError as error:
-        raise ProviderError(cannot_run(command.argv[0], error)) from error
+        raise ProviderError(cannot_run(slot, command, error)) from error
 
 
-def cannot_run(program: str, error: OSError) -> str:
-    return (
-        f"'{program}' cannot be run: {error.strerror or error}. Name a working flm in options.binary, or install "
-        f"FastFlowLM: {RELEASES}"
-    )
+def cannot_run(slot: FlmSlot, command: Command, error: OSError) -> str:
+    problem = f"'{command.argv[0]}' cannot be run: {error.strerror or error}."
+    container = slot.options.container
+    if container is None:
+        return f"{problem} Name a working flm in options.binary, or install FastFlowLM: {RELEASES}"
+    other = "docker" if container.runtime == "podman" else "podman"
+    return f"{problem} Install {container.runtime}, or set `runtime: {other}` in options.container."
 
 
 async def _in_a_thread(command: Command, environment: Mapping[str, str], limit_s: float) -> Answer:

@@ -106,6 +106,9 @@ class Fetching:
 
     def _pulled(self, model: ListedModel, lock: int) -> Path:
         tag = model.tag
+        if self._slot.options.container is None:
+            # Docker writes as root, where this process may not.
+            unavailable.require_writable(self._records.models)
         self._records.begin(tag, model.folder)
         output = PullOutput()
         code = self._follow("pull", tag, lock, output, PullWatch(tag, output, self._records.models, self._meter).look)
@@ -166,7 +169,7 @@ class Fetching:
                 "flm_failed", f"`flm list` gave no answer within {limit_s:g} s; see what it does by hand."
             ) from error
         except OSError as error:
-            raise unavailable.no_program(command.argv[0], error) from error
+            raise unavailable.no_program(self._slot, command, error) from error
         try:
             return parsed_listing(said.output)
         except ValueError as error:

@@ -26,6 +26,8 @@ from providers.flm.options import FlmSlot
 from providers.flm.recognizer import FlmRecognizer
 from providers.flm.reply import envelope, stream, whole
 
+MOST_SESSIONS = 256
+"""Each has a thread, which mostly waits for its turn. Who speaks now and then must not keep chats away."""
 LOOK_S = 0.05
 """How often it looks whether a client is still there."""
 NEEDED: Mapping[str, Capability] = {
@@ -44,7 +46,7 @@ class FlmFront(AsrServer):
     largest_body = 256 * 1024**2
 
     def __init__(self, slot: FlmSlot, placement: Placement, engine: Endpoint) -> None:
-        super().__init__(self._loaded_engine, _hearing(slot), placement, slot.parallel_requests)
+        super().__init__(self._loaded_engine, _hearing(slot), placement, MOST_SESSIONS)
         self._slot = slot
         self._engine = FlmEngine(slot, engine)
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -1,5 +1,6 @@
 """What a slot on FastFlowLM may configure beyond what every slot may."""
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from providers.spec import SlotSpec
 
 LEAST_CONTEXT = 512
 """Tokens; the program takes no less."""
+TAG = re.compile(r"[a-z0-9][a-z0-9._-]*:[a-z0-9][a-z0-9._-]*")
 TEXT = frozenset({Capability.CHAT, Capability.VISION})
 
 SET_BY_SLOT: MappingProxyType[str, str] = MappingProxyType(
@@ -91,7 +93,7 @@ class FlmSlot(SlotSpec):
         if TEXT & set(self.capabilities):
             if Capability.CHAT not in self.capabilities:
                 raise ValueError("capability vision comes with chat; allowed: both, or neither")
-            if self.model in FIXED.values() or ":" not in self.model:
+            if self.model in FIXED.values() or not TAG.fullmatch(self.model):
                 raise ValueError(
                     f"model: '{self.model}' is not allowed; allowed: the tag of a chat model, family:size, as "
                     "`flm list` shows it (the models of embedding and transcription come by themselves)"

@@ -2,15 +2,19 @@
 
 import errno
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from providers.base import Command
 from providers.flm.asking import Answer, cannot_run
 from providers.flm.listing import close_tags
+from providers.flm.options import FlmSlot
 from providers.flm.pull_output import PullOutput
 from providers.pulling import ModelUnavailable
 
 SAID_CHARACTERS = 400
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def unknown(tag: str, known: Iterable[str]) -> ModelUnavailable:
@@ -22,8 +26,8 @@ def unknown(tag: str, known: Iterable[str]) -> ModelUnavailable:
     )
 
 
-def no_program(program: str, error: OSError) -> ModelUnavailable:
-    return ModelUnavailable("flm_missing", cannot_run(program, error))
+def no_program(slot: FlmSlot, command: Command, error: OSError) -> ModelUnavailable:
+    return ModelUnavailable("flm_missing", cannot_run(slot, command, error))
 
 
 def no_listing(said: Answer, unreadable: Iterable[Path]) -> ModelUnavailable:
@@ -41,7 +45,7 @@ def offline(tag: str) -> ModelUnavailable:
     return ModelUnavailable(
         "offline",
         f"flm cannot reach the site that has '{tag}', and no whole copy of it is on this node. Check the network, and "
-        "load the slot again; what has come stays.",
+        "try again; what has come stays.",
     )
 
 
@@ -50,18 +54,18 @@ def not_pulled(tag: str, output: PullOutput) -> ModelUnavailable:
         return ModelUnavailable(
             "model_too_new",
             f"The files of '{tag}' on this node were made for a newer flm ({output.too_new}): update flm, or remove "
-            f"them (`flm remove {tag}`) and load the slot again.",
+            f"them (`flm remove {tag}`) and try again.",
         )
     if output.without_room:
         return ModelUnavailable(
-            "disk_full", f"flm could not write all of '{tag}' ({output.reason}): make room, and load the slot again."
+            "disk_full", f"flm could not write all of '{tag}' ({output.reason}): make room, and try again."
         )
     if output.without_network:
         return offline(tag)
+    reason = output.reason.rstrip(".! ") or "it did not say why"
     return ModelUnavailable(
         "pull_failed",
-        f"flm could not pull '{tag}': {output.reason or 'it did not say why'}. Load the slot again; what has come "
-        "stays.",
+        f"flm could not pull '{tag}': {reason}. Try again; what has come stays.",
     )
 
 
@@ -76,14 +80,30 @@ def misplaced(tag: str, folder: Path) -> ModelUnavailable:
 def stalled(tag: str, seconds: float) -> ModelUnavailable:
     return ModelUnavailable(
         "pull_timeout",
-        f"Nothing of '{tag}' came for {seconds:g} s. Check the network, and load the slot again; what has come stays.",
+        f"Nothing of '{tag}' came for {seconds:g} s. Check the network, and try again; what has come stays.",
     )
 
 
 def unwritable(error: OSError) -> ModelUnavailable:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ModelUnavailable("disk_full", f"The disk is full: {error}. Make room, and load the slot again.")
+    if error.errno in FULL:
+        return ModelUnavailable("disk_full", f"The disk is full: {error}. Make room, and try again.")
     return ModelUnavailable("store_unwritable", f"What is known of flm's models cannot be written down: {error}.")
+
+
+def require_writable(folder: Path) -> None:
+    """The folder is made, as flm would. Raises `ModelUnavailable` where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise unwritable(error) from error
+        raise ModelUnavailable(
+            "store_unwritable",
+            f"flm's models cannot be written to {folder}: {error.strerror or error}. Make that folder writable, or "
+            "name another one by FLM_MODEL_PATH, in the environment or in options.env.",
+        ) from error
 
 
 def require_room(tag: str, folder: Path, needed: int) -> None:

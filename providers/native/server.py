@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -19,6 +20,8 @@ from providers.native.workers import Workers
 
 STOP_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
+ACCEPTING_TURNS = 5
+"""Of the loop, from a connection that is accepted to its handler; two more than it takes."""
 
 
 class Model(Protocol):
@@ -59,6 +62,7 @@ class NativeServer(ABC, Generic[M]):
         self._model: M | None = None
         self._failure: str | None = None
         self._runner: web.AppRunner | None = None
+        self._port: socket.socket | None = None
         self._ending = threading.Lock()
         self._ended = False
         self._stopping: asyncio.Task[None] | None = None
@@ -81,7 +85,9 @@ class NativeServer(ABC, Generic[M]):
             app.router.add_route(method, path, self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT_S)
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._placement.host, self._placement.port).start()
+        family = socket.AF_INET6 if ":" in self._placement.host else socket.AF_INET
+        self._port = socket.create_server((self._placement.host, self._placement.port), family=family)
+        await web.SockSite(self._runner, self._port).start()
         self.workers.submit(self._load_model)
 
     async def stop(self) -> None:
@@ -95,8 +101,7 @@ class NativeServer(ABC, Generic[M]):
         with self._ending:
             self._ended = True
             model, self._model = self._model, None
-        for site in tuple(self._runner.sites) if self._runner else ():
-            await site.stop()
+        await self._stop_listening()
         for visit in tuple(self.visits):
             await visit.hang_up("The model is being unloaded.")
         await self.workers.idle(STOP_TIMEOUT_S)
@@ -110,6 +115,18 @@ class NativeServer(ABC, Generic[M]):
         elif model is not None:
             await self.workers.run(model.close)
         self.workers.close(wait=idle)
+
+    async def _stop_listening(self) -> None:
+        """Who has been accepted is answered or closed: a server that closes before that forgets its connection open.
+
+        https://github.com/python/cpython/blob/3.11/Lib/asyncio/base_events.py, `Server._attach`
+        """
+        if self._port is not None:
+            asyncio.get_running_loop().remove_reader(self._port.fileno())
+            for _ in range(ACCEPTING_TURNS):
+                await asyncio.sleep(0)
+        for site in tuple(self._runner.sites) if self._runner else ():
+            await site.stop()
 
     async def _end_visits(self) -> None:
         """Those whose clients do not read what they are told, and those that compute for ever."""

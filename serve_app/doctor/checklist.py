@@ -10,6 +10,7 @@ import aiohttp
 
 from providers.errors import ProviderError
 from providers.pulling import ModelUnavailable
+from serve_app.dispatch import NotBegun
 from serve_app.errors import ServingError
 
 MEANWHILE_S = 5.0
@@ -75,12 +76,17 @@ class Checklist:
 
 
 def reason(error: Exception, limit_s: float) -> str:
+    """For users, who know no names of exceptions."""
     match error:
         case TimeoutError():
             return f"no answer within {limit_s:g} s"
         case aiohttp.ClientError():
-            return f"the connection broke: {type(error).__name__}: {error}"
+            return f"the connection broke: {error}"
+        case NotBegun():
+            return "the engine went away before it answered"
         case Failed() | ProviderError() | ServingError() | ModelUnavailable():
             return str(error)
+        case LookupError() | TypeError() | ValueError() | AttributeError():
+            return f"an answer is not of the form that is expected: {error}"
         case _:
-            return f"{type(error).__name__}: {error}"
+            return f"unforeseen: {str(error) or 'without a word'}"

@@ -23,17 +23,20 @@ INTERRUPTED = 128 + signal.SIGINT
 
 @click.command("doctor")
 @click.option("--npu", is_flag=True, help="Load models on the NPU, and ask them; exit status 0 only if all is well.")
-@click.option("--model", default=DEFAULT_MODEL, show_default=True, help="With --npu: the chat model, as flm names it.")
+@click.option("--model", show_default=DEFAULT_MODEL, help="With --npu: the chat model, as flm names it.")
 @click.option("--pull", is_flag=True, help="With --npu: fetch models that are missing; about 2 GB.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
-def doctor(npu: bool, model: str, pull: bool, as_json: bool) -> None:
+def doctor(npu: bool, model: str | None, pull: bool, as_json: bool) -> None:
     """Tell what this machine has, or try its NPU."""
+    given = {"--model": model is not None, "--pull": pull}
+    if not npu and any(given.values()):
+        refuse(f"{name} is for the NPU: add --npu, or leave it out" for name in given if given[name])
     machine = this_machine()
     if not npu:
         click.echo(json.dumps(_record(machine)) if as_json else "\n".join(machine.lines()))
         return
     try:
-        found = _examined(model, pull, quiet=as_json)
+        found = _examined(model or DEFAULT_MODEL, pull, quiet=as_json)
     except ConfigError as error:
         refuse(error.problems)
     except KeyboardInterrupt:

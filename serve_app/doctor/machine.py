@@ -25,7 +25,7 @@ class Machine:
     programs: Mapping[str, Path | None]
     """All that providers would use, and where PATH has them."""
     devices: tuple[str, ...]
-    """Resources that `hal0 up` would declare by itself."""
+    """The CPU, and what `hal0 up` would declare by itself."""
 
     def lines(self) -> list[str]:
         rows = {
@@ -33,7 +33,7 @@ class Machine:
             "system": self.system,
             "processor": f"{self.processor}, {self.cpus} CPUs",
             "memory": shown_bytes(self.memory_bytes),
-            "devices": ", ".join(("cpu", *self.devices)),
+            "devices": ", ".join(self.devices),
         }
         found = {name: str(path) if path else "not on PATH" for name, path in self.programs.items()}
         return [f"{name:14}{text}" for name, text in (rows | found).items()]
@@ -49,7 +49,7 @@ def this_machine() -> Machine:
         cpus=os.cpu_count() or 1,
         memory_bytes=total_bytes(),
         programs={name: programs_on_path(one).get(name) for name, one in names},
-        devices=tuple(sorted(found_resources())),
+        devices=("cpu", *sorted(found_resources())),
     )
 
 

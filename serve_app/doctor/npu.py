@@ -1,6 +1,9 @@
 """The NPU, from its driver to three requests at once, by the same pieces that a slot is made of; without Ray."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import aiohttp
 
@@ -15,7 +18,7 @@ from serve_app.config import parse_slot
 from serve_app.doctor.checklist import Checklist, Failed
 from serve_app.doctor.trial import Trial
 from serve_app.engine import Engine, LoadReport, Running
-from serve_app.errors import LoadFailed
+from serve_app.errors import EngineDied, LoadFailed
 from serve_app.machine import this_node
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.store import ModelStore
@@ -30,6 +33,8 @@ COMMAND_S = 300.0
 PULL_S = 6 * 3600.0
 ANSWER_S = 120.0
 STOP_S = 30.0
+LOST_S = 2.0
+"""A connection breaks a moment before its engine's end is known."""
 REQUESTS = ("chat", "streamed chat", "embeddings", "transcription", "all at once")
 
 
@@ -54,7 +59,7 @@ class Examination:
     figures: dict[str, str] = field(default_factory=dict)
     """What was measured, by name, in words."""
     last_lines: tuple[str, ...] = ()
-    """Of an engine that did not come up."""
+    """Of an engine that did not come up, or went away."""
 
     async def run(self) -> None:
         """Every check, or why it could not be made. Cancelled, it stops the engine first."""
@@ -135,7 +140,7 @@ class Examination:
     def _heard(self, report: LoadReport) -> None:
         if report.error is None and report.load_seconds is None:
             self._tell("load", report.state, report.progress or Progress())
-        if isinstance(report.error, LoadFailed):
+        if isinstance(report.error, LoadFailed | EngineDied):
             self.last_lines = report.error.last_lines
         if report.load_seconds is not None:
             self.figures["load"] = f"{report.load_seconds:.1f} s"
@@ -147,7 +152,25 @@ class Examination:
             trial = Trial(http, provider(self.slot.provider), self.slot, running.endpoint, self.figures)
             made = (trial.chat, trial.streamed_chat, trial.embeddings, trial.transcription, trial.all_at_once)
             for name, request in zip(REQUESTS, made, strict=True):
-                await self.checks.check(name, request, ANSWER_S)
+                if running.lost.done():
+                    self._skip(name, why=self._ended(running))
+                else:
+                    await self.checks.check(name, partial(self._asked, running, request), ANSWER_S)
+
+    async def _asked(self, running: Running, request: Callable[[], Awaitable[str]]) -> str:
+        """What a request tells, or how the engine ended under it."""
+        try:
+            return await request()
+        except Exception as error:
+            await asyncio.wait([running.lost], timeout=LOST_S)
+            if not running.lost.done():
+                raise
+            raise Failed(self._ended(running)) from error
+
+    def _ended(self, running: Running) -> str:
+        ended = f"the engine went away: {running.lost.result().detail}"
+        advice = provider(self.slot.provider).advice(running.process.log.recent())
+        return ended if advice is None else f"{ended.rstrip('.!')}. {advice}"
 
 
 async def _stopped(engine: Engine, running: Running) -> str:

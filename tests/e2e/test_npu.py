@@ -202,6 +202,16 @@ def test_an_embedding_does_not_wait_behind_every_chat(server: Server, client: An
     assert ended.index("embedding") <= before + 1
 
 
+def test_files_that_take_long_leave_chats_their_places(server: Server, client: Any) -> None:
+    """As many as would fill the slot, were they counted; a piece of each is between two chats."""
+    long = SAID * 20
+    with ThreadPoolExecutor(8) as clients:
+        files = [clients.submit(transcribed, client, long) for _ in range(8)]
+        eventually("all are with the engine", lambda: server.slot("npu")["in_flight"] == 8 or files[0].done())
+        assert chat(server)[0] == 200
+        assert all(one.result().text == " ".join(long) for one in files)
+
+
 def test_states_of_a_first_load(server: Server, place: Place) -> None:
     """A pull that takes seconds tells how far it is."""
     place.faults("fresh", "pull-slow:3")

@@ -12,6 +12,7 @@ from providers.errors import ProviderError
 from providers.pulling import ModelUnavailable
 from providers.registry import PROVIDERS
 from serve_app.cli import main
+from serve_app.dispatch import NotBegun
 from serve_app.doctor.checklist import Checklist, Failed, Verdict
 from serve_app.doctor.paste import without_home
 from serve_app.errors import LoadFailed
@@ -35,13 +36,21 @@ def test_it_tells_what_the_machine_has(tmp_path: Path, monkeypatch: pytest.Monke
     assert rows["devices"] == "cpu, vulkan"
     record = json.loads(doctor("--json").output)
     assert record["programs"]["llama-server"] == str(program)
-    assert record["devices"] == ["vulkan"] and record["memory_bytes"] > 2**20
+    assert record["devices"] == ["cpu", "vulkan"] and record["memory_bytes"] > 2**20
 
 
 def test_a_machine_without_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     told = doctor().output
     assert "llama-server  not on PATH" in told and "devices       cpu\n" in told
+
+
+@pytest.mark.parametrize("words", [("--model", "qwen3:4b"), ("--pull",), ("--json", "--pull", "--model", "qwen3:0.6b")])
+def test_what_only_the_npu_needs_is_refused_without_it(words: tuple[str, ...]) -> None:
+    told = doctor(*words)
+    assert told.exit_code == 2
+    assert all(f"{word} is for the NPU" in told.output for word in words if word in ("--model", "--pull")), told.output
+    assert "add --npu" in told.output and "versions" not in told.output
 
 
 async def fails(error: Exception) -> str:
@@ -55,8 +64,11 @@ async def fails(error: Exception) -> str:
         (ProviderError("raise memlock"), "raise memlock"),
         (ModelUnavailable("offline", "no network"), "no network"),
         (LoadFailed("doctor", "engine_exited", "it died"), "it died"),
-        (aiohttp.ServerDisconnectedError(), "the connection broke: ServerDisconnectedError"),
-        (KeyError("choices"), "KeyError: 'choices'"),
+        (aiohttp.ServerDisconnectedError(), "the connection broke: Server disconnected"),
+        (NotBegun("ClientConnectorError: refused"), "the engine went away before it answered"),
+        (KeyError("choices"), "not of the form that is expected: 'choices'"),
+        (RuntimeError("closed"), "unforeseen: closed"),
+        (RuntimeError(), "unforeseen: without a word"),
     ],
 )
 async def test_a_check_that_fails_says_why(error: Exception, words: str) -> None:
@@ -65,6 +77,7 @@ async def test_a_check_that_fails_says_why(error: Exception, words: str) -> None
     assert not await checks.check("chat", lambda: fails(error), 10)
     [line] = told
     assert line.startswith("FAILED  chat ") and words in line
+    assert type(error).__name__ not in line and "ClientConnectorError" not in line
     assert not checks.passed
 
 

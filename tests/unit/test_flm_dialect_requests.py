@@ -273,7 +273,6 @@ def test_responses_become_a_chat_that_it_reads() -> None:
     [
         ({"text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}}, "text.format"),
         ({"tools": [{"type": "function", "name": "f"}], "tool_choice": "required"}, "tool_choice"),
-        ({"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, "tools[1].type"),
         ({"previous_response_id": "x"}, "previous_response_id"),
     ],
 )

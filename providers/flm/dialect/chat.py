@@ -57,7 +57,6 @@ def translate_chat(body: JsonObject, slot: SlotSpec) -> Translation:
 def translate_responses(body: JsonObject, slot: SlotSpec) -> Translation:
     if isinstance(wanted := body.get("text"), dict):
         _refuse_format("text.format", wanted.get("format"))
-    _refuse_builtin(body.get("tools"))
     return translation(body, slot, lambda chat: simplified(chat, slot))
 
 
@@ -97,15 +96,6 @@ def _refuse_format(param: str, value: JsonValue) -> None:
     if kind not in (None, "text"):
         message = f"Answers of type '{kind}' are not supported: describe the form in the messages, or call a tool."
         raise UnsupportedRequest(message, param)
-
-
-def _refuse_builtin(tools: JsonValue) -> None:
-    """Tools that OpenAI itself runs for a response."""
-    for i, tool in enumerate(tools if isinstance(tools, list) else []):
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        if isinstance(kind, str) and kind != "function":
-            message = f"Tools of type '{kind}' are not supported: send only those of type 'function'."
-            raise UnsupportedRequest(message, f"tools[{i}].type")
 
 
 def _limit(body: JsonObject) -> JsonObject:

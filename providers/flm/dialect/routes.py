@@ -13,7 +13,7 @@ from providers.flm.dialect.errors import relayed
 
 CHAT_PATH, EMBEDDINGS_PATH = "/v1/chat/completions", "/v1/embeddings"
 _HEARD = Features(languages=None, word_times=False, keywords=False)
-_HEARING = hearing(lambda slot: _HEARD)
+_HEARING = hearing(lambda slot: _HEARD, queued=True)
 _ROUTES: Mapping[Operation, Route] = MappingProxyType(
     {
         Operation.CHAT: Route(CHAT_PATH, relayed, translate=translate_chat),
