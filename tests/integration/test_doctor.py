@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -115,6 +116,31 @@ def test_what_is_wrong_is_told(tmp_path: Path, models: Path, fault: str, failed:
     [line] = [line for line in output.splitlines() if line.startswith("FAILED")]
     assert words in line
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(("request_number", "failed"), [(4, 0), (5, 1), (6, 2), (7, 3)])
+def test_an_engine_that_crashes_under_requests_is_told(
+    tmp_path: Path, models: Path, request_number: int, failed: int
+) -> None:
+    """Three requests come before the first: the load's."""
+    code, output = told(tmp_path, models, FLM_EMULATOR_FAULT=f"crash-after:{request_number}")
+    asked = NAMES[NAMES.index("chat") : NAMES.index("stop")]
+    expected = [*["ok"] * failed, "FAILED", *["skipped"] * (len(asked) - failed - 1)]
+    found = verdicts(output)
+    assert (code, [found[name] for name in asked], found["stop"]) == (1, expected, "ok"), output
+    lines, _, block = output.partition("\nPaste this")
+    ended = [line for line in lines.splitlines() if line.startswith(("FAILED", "skipped"))]
+    assert all("ended by signal 6 (Aborted)" in line for line in ended), output
+    assert "malloc_consolidate()" in block
+    assert not re.search(r"\w(Error|Begun)\b", lines) and "Traceback" not in output
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    nowhere = Path("/proc/hal0")
+    code, output = told(tmp_path, nowhere, "--pull")
+    assert code == 1 and verdicts(output)["models"] == "FAILED"
+    assert f"written to {nowhere}/models" in output and "FLM_MODEL_PATH" in output
+    assert "slot again" not in output and "Errno" not in output
 
 
 def test_models_that_are_missing_are_fetched_only_if_that_is_allowed(tmp_path: Path) -> None:

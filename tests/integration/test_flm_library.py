@@ -182,7 +182,7 @@ def test_by_hand_without_a_network(home: Home) -> None:
     [
         ("offline", "offline", "network"),
         ("pull-cut", "pull_failed", "Transferred a partial file"),
-        ("pull-corrupt", "pull_failed", "Hash not matched!"),
+        ("pull-corrupt", "pull_failed", "Hash not matched. Try again; what has come stays."),
         ("no-such-fault", "flm_failed", "no-such-fault"),
     ],
 )
@@ -209,6 +209,27 @@ def test_without_a_program(home: Home) -> None:
     slot = FlmSlot.model_validate({"name": "npu", "provider": "flm", "model": TAG, "capabilities": ["chat"]})
     failure = refused(FlmLibrary(slot, Node({}, {}, home.folder / "cache")))
     assert failure.code == "flm_missing" and "options.binary" in failure.message
+
+
+@pytest.mark.parametrize(("runtime", "other"), [("podman", "docker"), ("docker", "podman")])
+def test_without_the_runtime_of_its_container(home: Home, runtime: str, other: str) -> None:
+    empty = home.folder / "empty"
+    empty.mkdir()
+    image = {"image": "flm", "runtime": runtime}
+    slot = FlmSlot.model_validate(
+        {"name": "npu", "provider": "flm", "model": TAG, "capabilities": ["chat"], "options": {"container": image}}
+    )
+    base = {"PATH": str(empty), "FLM_MODEL_PATH": str(home.folder)}
+    failure = refused(FlmLibrary(slot, Node({}, base, home.folder / "cache")))
+    assert failure.code == "flm_missing"
+    assert f"Install {runtime}, or set `runtime: {other}`" in failure.message
+    assert "FastFlowLM" not in failure.message
+
+
+def test_a_folder_that_cannot_be_written(home: Home) -> None:
+    failure = refused(home.library(env={"FLM_MODEL_PATH": "/proc/hal0"}))
+    assert failure.code == "store_unwritable"
+    assert "/proc/hal0/models" in failure.message and "FLM_MODEL_PATH" in failure.message
 
 
 def test_a_model_that_is_too_new(home: Home) -> None:

@@ -92,6 +92,8 @@ async def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
     assert f"'{nothing}' cannot be run: No such file" in await refused(slot(binary=str(nothing)), node(tmp_path))
     (tmp_path / "text").touch()
     assert "Permission denied" in await refused(slot(binary=str(tmp_path / "text")), node(tmp_path))
+    contained = await refused(slot(container={"image": "flm"}), node(tmp_path, None, PATH=str(tmp_path)))
+    assert "Install podman, or set `runtime: docker`" in contained
 
 
 HANGS = "echo $$ >> pids; sleep 600 & echo $! >> pids; wait"
