@@ -68,6 +68,8 @@ class BoardDeployment:
         self._warm_workers = WarmWorkers(config.scheduling.warm_workers)
         self._taken = asyncio.Event()
         """Whether a worker has become a replica."""
+        self._loaded: set[str] = set()
+        """Replicas whose first load was told of: they repeat what they tell."""
         jobs = (
             *(repeatedly(self._call_the_roll, ROLL_CALL_S), repeatedly(self._keep_warm, 0)),
             *(self._post(), self._read_verdicts()),
@@ -86,7 +88,11 @@ class BoardDeployment:
 
     async def hear(self, news: ReplicaNews) -> None:
         self._board.replica_news(news, time.time())
-        if news.state is SlotState.READY:
+        if news.state is SlotState.OFFLINE:
+            self._loaded.discard(news.replica)
+        elif news.state is SlotState.READY and news.replica not in self._loaded:
+            self._loaded.add(news.replica)
+            self._warm_workers.taken(news.node)
             self._taken.set()
         await self._tell()
 

@@ -39,6 +39,11 @@ class WarmWorkers:
         self._shortages: dict[str, Shortage] = {}
         """By node."""
 
+    def taken(self, node: str) -> None:
+        """A replica has started there, perhaps in a worker that nobody has seen idle."""
+        if (shortage := self._shortages.get(node)) is not None:
+            shortage.taken()
+
     async def keep(self) -> None:
         """Looks at all nodes, which takes some 30 ms each. One that does not answer is left for the next time."""
         if self._count:
@@ -71,6 +76,9 @@ class Shortage:
         self._idle = 0
         self._coming: list[float] = []
         """When each was asked for."""
+
+    def taken(self) -> None:
+        self._coming = self._coming[1:]
 
     def missing(self, idle: int, now: float) -> int:
         """To be asked for now, `idle` being there."""

@@ -48,6 +48,13 @@ def test_a_worker_that_does_not_come_is_asked_for_again() -> None:
     assert shortage.missing(0, now=STARTING_S) == 1
 
 
+def test_a_worker_that_is_taken_before_it_was_seen_is_replaced_at_once() -> None:
+    shortage = Shortage(1)
+    assert shortage.missing(0, now=0) == 1
+    shortage.taken()
+    assert shortage.missing(0, now=1) == 1
+
+
 def test_more_than_enough_is_left_alone() -> None:
     assert Shortage(1).missing(3, now=0) == 0
 
