@@ -1,6 +1,6 @@
 """Which slot a client means, and where its provider takes an operation."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from providers.base import Route
 from providers.capabilities import NEEDED_CAPABILITY, Capability, Operation
@@ -8,20 +8,22 @@ from providers.registry import provider
 from providers.spec import SlotSpec
 from serve_app.errors import BadRequest
 
+Infer = Callable[[SlotSpec, Operation], Route | None]
+
+
+def by_provider(slot: SlotSpec, operation: Operation) -> Route | None:
+    return provider(slot.provider).infer(operation)
+
 
 class SlotDirectory:
-    """Built once from the configuration."""
+    """Built once from the configuration. `infer`: where a slot's engine takes an operation."""
 
-    def __init__(self, slots: tuple[SlotSpec, ...]) -> None:
+    def __init__(self, slots: tuple[SlotSpec, ...], infer: Infer = by_provider) -> None:
         self.slots: Mapping[str, SlotSpec] = {slot.name: slot for slot in slots}
         self._by_name = {slot.model: slot for slot in reversed(slots)}
         self._by_name |= {name: slot for slot in slots for name in slot.names}
         self._roles = {alias: role for slot in slots for alias, role in slot.role_aliases.items()}
-        self._routes = {
-            (slot.name, operation): provider(slot.provider).infer(operation)
-            for slot in slots
-            for operation in Operation
-        }
+        self._routes = {(slot.name, operation): infer(slot, operation) for slot in slots for operation in Operation}
 
     def find(self, name: object, operation: Operation) -> SlotSpec:
         """The slot that the request's `model` names. Raises 400 without a name, or for the alias of a role that is not

@@ -18,7 +18,7 @@ from providers.asr.dialect import Features, route
 from providers.asr.messages import LARGEST_MESSAGE, REQUEST, End, Event, Start
 from providers.asr.paths import SESSION_PATH
 from providers.asr.server import AsrServer
-from providers.base import Endpoint, Route
+from providers.base import Endpoint
 from providers.capabilities import Capability, Operation
 from providers.spec import SlotSpec
 from serve_app.audio.transcriptions import Transcriptions
@@ -140,12 +140,8 @@ class Directory(SlotDirectory):
     """Of slots whose provider is not registered; `features` by slot, able to do everything unless it is named."""
 
     def __init__(self, slots: tuple[SlotSpec, ...], features: Mapping[str, Features]) -> None:
-        self.slots = {slot.name: slot for slot in slots}
-        self._by_name = {name: slot for slot in slots for name in slot.names}
         infer = route(lambda slot: features.get(slot.name, ABLE))
-        self._routes: dict[tuple[str, Operation], Route | None] = {
-            (slot.name, operation): infer(operation) for slot in slots for operation in Operation
-        }
+        super().__init__(slots, lambda _, operation: infer(operation))
 
 
 def ears(name: str = "ears", **more: Any) -> SlotSpec:

@@ -14,8 +14,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route as HttpRoute
 
 from providers.asr.dialect import Features, route
-from providers.base import Route
-from providers.capabilities import Capability, Operation
+from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from providers.tts.dialect import VoiceBook, speech_route
 from serve_app.audio.clone import Cloning
@@ -34,12 +33,8 @@ class Directory(SlotDirectory):
     """Of slots whose provider is not registered. Those called `clone...` clone, other ones that speak do not."""
 
     def __init__(self, slots: tuple[SlotSpec, ...]) -> None:
-        self.slots = {slot.name: slot for slot in slots}
-        self._by_name = {name: slot for slot in slots for name in slot.names}
         hear, speak = route(lambda _: Features()), speech_route(_book)
-        self._routes: dict[tuple[str, Operation], Route | None] = {
-            (slot.name, operation): hear(operation) or speak(operation) for slot in slots for operation in Operation
-        }
+        super().__init__(slots, lambda _, operation: hear(operation) or speak(operation))
 
 
 def _book(slot: SlotSpec) -> VoiceBook:

@@ -18,8 +18,8 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 
 from providers.asr.dialect import Features, route
-from providers.base import Endpoint, Route
-from providers.capabilities import Capability, Operation
+from providers.base import Endpoint
+from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from serve_app.audio.realtime import Realtime
 from serve_app.audio.realtime_session import Limits
@@ -47,12 +47,8 @@ class Directory(SlotDirectory):
     """Of slots whose provider is not registered: English only, without keywords."""
 
     def __init__(self, slots: tuple[SlotSpec, ...]) -> None:
-        self.slots = {slot.name: slot for slot in slots}
-        self._by_name = {name: slot for slot in slots for name in slot.names}
         infer = route(lambda _: Features(languages=frozenset({"en"})))
-        self._routes: dict[tuple[str, Operation], Route | None] = {
-            (slot.name, operation): infer(operation) for slot in slots for operation in Operation
-        }
+        super().__init__(slots, lambda _, operation: infer(operation))
 
 
 class Call:
