@@ -127,7 +127,7 @@ class Directory:
     def __init__(self, slot: SlotSpec, translation: Translation | None) -> None:
         self._slot, self._translation = slot, translation
 
-    def find(self, name: object) -> SlotSpec:
+    def find(self, name: object, operation: Operation) -> SlotSpec:
         if name != "chat":
             raise BadRequest(404, "no such model", "model_not_found", "model")
         return self._slot
