@@ -15,8 +15,8 @@ from aiohttp.test_utils import TestServer
 from starlette.applications import Starlette
 from starlette.routing import Route as HttpRoute
 
-from providers.base import Endpoint, ModelFiles, Route
-from providers.capabilities import Capability, Operation
+from providers.base import Endpoint, ModelFiles
+from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from providers.tts.dialect import VoiceBook, speech_route
 from providers.tts.messages import CONTENT_TYPE, RATE_HEADER, SpeechRequest
@@ -143,12 +143,8 @@ class Directory(SlotDirectory):
     """Of slots whose provider is not registered; `books` by slot, those of `VOICES` unless it is named."""
 
     def __init__(self, slots: tuple[SlotSpec, ...], books: Mapping[str, VoiceBook]) -> None:
-        self.slots = {slot.name: slot for slot in slots}
-        self._by_name = {name: slot for slot in slots for name in slot.names}
         infer = speech_route(lambda slot: books.get(slot.name, VoiceBook(VOICES, default="low")))
-        self._routes: dict[tuple[str, Operation], Route | None] = {
-            (slot.name, operation): infer(operation) for slot in slots for operation in Operation
-        }
+        super().__init__(slots, lambda slot, operation: infer(operation))
 
 
 def voices_of(slot: SlotSpec, model: ModelFiles | None) -> tuple[Voice, ...]:
