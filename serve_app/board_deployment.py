@@ -193,6 +193,7 @@ class BoardDeployment:
         for replica in await gone_among(self._board.reporters()):
             self._board.reporter_gone(replica, now)
             self._orders.forget(replica)
+            self._loaded.discard(replica)
         for replica in self._board.to_revive():
             self._orders.give(replica, Order.RELOAD)
         self._check_placement(await asyncio.to_thread(alive_nodes), now)

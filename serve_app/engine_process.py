@@ -5,23 +5,16 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from providers.base import Command
+from providers.guarding import guarded
 from serve_app.background import to_the_end
 from serve_app.engine_log import EngineLog
 
 STOP_GRACE_S = 5.0
 KILL_GRACE_S = 3.0
 READ_SIZE = 65536
-
-
-def guarded(argv: tuple[str, ...], stop: int, grace_s: float, cleanup: tuple[str, ...] = ()) -> list[str]:
-    """The argv that runs `argv` under its guard; the pipe on the guard's stdin is what keeps it alive."""
-    guard = Path(__file__).with_name("guard.py")
-    return [sys.executable, "-I", "-S", str(guard), str(int(stop)), str(grace_s), *cleanup, "--", *argv]
 
 
 class EngineProcess:

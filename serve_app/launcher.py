@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
+from providers.guarding import guarded
 from serve_app.config import ConfigError, load_config_file
-from serve_app.engine_process import guarded
 from serve_app.fit_check import IN_A_FILE, require_fit, this_machine, wants_of
 from serve_app.machine import found_resources
 from serve_app.security import load_keys, require_closed

@@ -2,20 +2,19 @@
 
 import os
 import select
+import signal
 import subprocess
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from threading import Event
 
 from providers.base import Command
+from providers.guarding import guarded
 from providers.pulling import PullCancelled
 
-LEASH = Path(__file__).with_name("leash.py")
 QUIET_S = 0.1
 PIECE_BYTES = 1 << 16
-END_S = 15.0
-"""Longer than the leash takes to remove a container."""
+END_S = 35.0
+"""Longer than the guard takes to remove a container."""
 
 
 def follow(
@@ -23,9 +22,13 @@ def follow(
 ) -> int:
     """The exit code. `heard` gets what the command writes, stderr included, and b"" now and then while it writes
     nothing; the command is ended if that raises. `lock`: a descriptor that stays open until the command has ended, even
-    if this process is killed. Blocks. Raises `PullCancelled`."""
+    if this process is killed. Blocks. Raises `PullCancelled`.
+
+    Its guard ends it with this process. The pipe that `flm pull` writes to would not: curl ignores SIGPIPE while it
+    transfers, and most of a pull is one transfer.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(LEASH), *command.cleanup, "--", *command.argv],
+        guarded(command.argv, signal.SIGKILL, 0, command.cleanup),
         env=dict(environment),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -315,7 +315,7 @@ def test_its_process_is_killed_and_the_next_goes_on(home: Home) -> None:
     assert library.present() and home.weights_size() == WHOLE
 
 
-@pytest.mark.parametrize("killed", ["leash.py", "import Home, fetch"])
+@pytest.mark.parametrize("killed", ["guard.py", "import Home, fetch"])
 def test_a_pull_that_ignores_its_closed_pipe_ends_too(home: Home, killed: str) -> None:
     """As the real program does in a transfer, whether its owner is killed or what stands between both."""
     begun = home.folder / "begun"
@@ -326,7 +326,7 @@ def test_a_pull_that_ignores_its_closed_pipe_ends_too(home: Home, killed: str) -
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         _, errors = process.communicate(timeout=30)
-    assert (b"ModelUnavailable" in errors) == (killed == "leash.py")
+    assert (b"ModelUnavailable" in errors) == (killed == "guard.py")
     eventually("flm has ended with it", lambda: not home.running())
 
 
