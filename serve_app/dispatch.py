@@ -54,7 +54,7 @@ class Dispatch:
     async def lease(self, waiting: WaitingRequest, reply: Reply) -> Lease:
         """At once, or as `Patience` waits."""
         pool = self._pools[waiting.slot.name]
-        return pool.take(waiting.light) or await self._patience.lease(waiting, pool, reply)
+        return pool.take(waiting.without_place) or await self._patience.lease(waiting, pool, reply)
 
     async def _tried(self, waiting: WaitingRequest, reply: Reply, attempt: Attempt) -> None:
         await tried(self._pools[waiting.slot.name], waiting, lambda: self.lease(waiting, reply), attempt)
@@ -72,7 +72,7 @@ async def tried(pool: LeasePool, waiting: WaitingRequest, lease_one: LeaseOne, a
             if last_try:
                 raise error.verdict or EngineDied(waiting.slot.name, error.reason) from error
         finally:
-            pool.put_back(lease, waiting.light)
+            pool.put_back(lease, waiting.without_place)
             if waiting.queued:
                 pool.note_use()
 

@@ -27,8 +27,8 @@ View = Callable[[str], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
-    """`light`: it takes no place of others'; `queued`: since the engine orders such requests itself.
-    `streams`: its client expects events, and may be sent some before the answer. `shows_progress`: as reasoning."""
+    """`light`: next to no work for the engine; `queued`: the engine orders such requests itself. `streams`: its client
+    expects events, and may be sent some before the answer. `shows_progress`: as reasoning."""
 
     slot: SlotSpec
     priority: int | None
@@ -36,6 +36,11 @@ class WaitingRequest:
     streams: bool
     shows_progress: bool
     queued: bool = False
+
+    @property
+    def without_place(self) -> bool:
+        """Whether it need not wait for one of the slot's `parallel_requests`."""
+        return self.light or self.queued
 
 
 class Patience:
@@ -48,7 +53,7 @@ class Patience:
         """Raises `StillLoading` after `load_wait_s` without an engine, and whatever makes waiting useless. A request
         that waits for its turn with an engine has all of that time if the engine goes."""
         deadline = time.monotonic() + request.slot.load_wait_s
-        getting = asyncio.ensure_future(pool.wait(request.priority, request.light))
+        getting = asyncio.ensure_future(pool.wait(request.priority, request.without_place))
         lease: Lease | None = None
         try:
             while not (await asyncio.wait([getting], timeout=self._pause_s(request, pool, deadline)))[0]:
@@ -65,7 +70,7 @@ class Patience:
             return lease
         finally:
             if lease is None:
-                _leave(getting, pool, request.light)
+                _leave(getting, pool, request.without_place)
 
     async def _have_it_loaded(self, slot: str) -> None:
         """As far as the board can be told: the client is answered in any case."""

@@ -86,7 +86,7 @@ class Relay:
             body = dump_json(translation.request)
         streams = payload.get("stream") is True and self._operation in STREAMING
         shows_progress = streams and slot.progress_as_reasoning and self._operation is Operation.CHAT
-        light = route.queued or self._operation in LIGHT
+        light = self._operation in LIGHT
         return Exchange(
             WaitingRequest(slot, priority_of(headers), light, streams, shows_progress, route.queued),
             route,

@@ -81,7 +81,7 @@ class Realtime:
         if route.translate is not None:
             keywords: list[JsonValue] = list(settings.keywords)
             route.translate({"language": settings.language, "word_times": False, "keywords": keywords}, slot)
-        waiting = WaitingRequest(slot, priority, route.queued, False, False, queued=route.queued)
+        waiting = WaitingRequest(slot, priority, light=False, streams=False, shows_progress=False, queued=route.queued)
         return LiveEngine(waiting, route.path, self._pools[slot.name], lambda: self._lease(waiting), self._http)
 
     async def _lease(self, waiting: WaitingRequest) -> Lease:

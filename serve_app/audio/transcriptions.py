@@ -86,7 +86,9 @@ class Transcriptions:
             others = self._others(request)
             choice = f"Slots that can: {', '.join(others)}." if others else "No slot of this server can."
             raise UnsupportedRequest(f"{error.message} {choice}", error.param, error.code) from error
-        waiting = WaitingRequest(slot, priority, route.queued, request.streams, False, queued=route.queued)
+        waiting = WaitingRequest(
+            slot, priority, light=False, streams=request.streams, shows_progress=False, queued=route.queued
+        )
         return Job(request, waiting, route)
 
     def _others(self, request: TranscriptionRequest) -> list[str]:

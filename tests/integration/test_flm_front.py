@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from providers.asr.messages import Final, Start, TurnDetection
 from providers.tiny.tones import tones
 from tests.support.asr_bench import until
 from tests.support.flm_client import ANSWER, pulled
-from tests.support.flm_front import Fronted, events, fronted, slot
+from tests.support.flm_front import Fronted, events, fronted, nothing_left_of_fronts, slot
 
 pytestmark = pytest.mark.engine
 SAID = ("alpha", "charlie", "hotel")
@@ -27,8 +26,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
     yield
-    await until(lambda: not [task for task in asyncio.all_tasks() if "/flm/" in repr(task) or "aiohttp" in repr(task)])
-    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("flm")])
+    await nothing_left_of_fronts()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from providers.flm import reply, watchdog
 from providers.tiny.tones import tones
 from tests.support.asr_bench import until
 from tests.support.flm_client import ANSWER, pulled
-from tests.support.flm_front import PATIENCE_S, Fronted, events, fronted, slot
+from tests.support.flm_front import PATIENCE_S, Fronted, events, fronted, nothing_left_of_fronts, slot
 from tests.support.server import free_port
 
 pytestmark = pytest.mark.engine
@@ -36,8 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 async def nothing_left() -> AsyncIterator[None]:
     yield
-    await until(lambda: not [task for task in asyncio.all_tasks() if "/flm/" in repr(task) or "aiohttp" in repr(task)])
-    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("flm")])
+    await nothing_left_of_fronts()
 
 
 async def session(served: Fronted) -> list[Failed]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from providers.flm.front import FlmFront
 from providers.flm.options import FlmSlot
 from providers.health import HEALTH_PATH
 from providers.tiny.tones import tones
-from tests.support.asr_bench import TOKEN, Bench, Transcript, placement
+from tests.support.asr_bench import TOKEN, Bench, Transcript, placement, until
 from tests.support.flm import Serving, starting
 from tests.support.flm_client import TAG
 from tests.support.server import free_port
@@ -133,3 +134,9 @@ async def fronted(
             broken.cancel()
             await asyncio.gather(broken, return_exceptions=True)
             await front.stop()
+
+
+async def nothing_left_of_fronts() -> None:
+    """Neither tasks nor threads, once they had time to end."""
+    await until(lambda: not [task for task in asyncio.all_tasks() if "/flm/" in repr(task) or "aiohttp" in repr(task)])
+    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("flm")])
