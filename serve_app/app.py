@@ -3,10 +3,11 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
-from ray.serve.config import AutoscalingConfig, RequestRouterConfig
+from ray.serve.config import AutoscalingConfig, ProxyLocation, RequestRouterConfig
 from ray.serve.schema import LoggingConfig
 
 from providers.devices import Device
@@ -14,7 +15,8 @@ from providers.spec import SlotSpec
 from serve_app.board_deployment import BoardDeployment
 from serve_app.config import ServingConfig, parse_config
 from serve_app.fit_check import require_fit, wants_of
-from serve_app.ingress import IngressDeployment
+from serve_app.ingress import INGRESS_DRAIN_S, IngressDeployment
+from serve_app.listener import ListenOptions
 from serve_app.nodes import alive_nodes, declared
 from serve_app.placement import Claim, advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
@@ -28,7 +30,7 @@ DRAIN_WAIT_S = 600.0
 """How long a replica that is to stop waits for its requests: they are never cut to make room."""
 HEALTH_CHECK_S = 1.0
 """How soon Serve notices a replica that was killed."""
-INGRESS_DRAIN_S = 10.0
+INGRESS_CLOSE_S = 2.0
 DRAIN_POLL_S = 0.05
 ROUTER: Any = "serve_app.watched_router:WatchedRouter"
 deployment: Any = serve.deployment
@@ -39,7 +41,8 @@ QUIET_LOGS = LoggingConfig(enable_access_log=False)
 def build(args: dict[str, Any]) -> serve.Application:
     """One ingress, one board, and a deployment for each slot. Raises `ConfigError`."""
     config = parse_config(args)
-    require_closed(serving_host(), load_keys(config, load_settings()), config.ingress.allow_open)
+    http = serving_http()
+    require_closed(http.host, load_keys(config, load_settings()), config.ingress.allow_open)
     nodes = declared(alive_nodes())
     wants = wants_of(config, nodes, load_settings().models_dir)
     require_fit(config, wants, nodes)
@@ -52,15 +55,27 @@ def build(args: dict[str, Any]) -> serve.Application:
         if advice := advice_if_unplaceable(want.claim, nodes):
             logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
         slots[slot.name] = _slot(config, slot, raw_slot, want.device, want.claim, board)
-    return _ingress(config, raw, board, slots)
+    return _ingress(config, raw, board, slots, http)
 
 
-def serving_host() -> str:
-    """Where Serve listens for HTTP."""
+@dataclass(frozen=True, slots=True)
+class ServingHttp:
+    """Where HTTP is answered. `own`: by the ingress itself, since Serve runs no proxies."""
+
+    host: str
+    own: ListenOptions | None
+
+
+def serving_http() -> ServingHttp:
+    """As the running Serve has it."""
     from ray.serve.context import _get_global_client
 
     client = _get_global_client()
-    return str(client.get_serve_details()["http_options"]["host"]) if client else "127.0.0.1"
+    if client is None:
+        return ServingHttp("127.0.0.1", None)
+    details = client.get_serve_details()
+    options = ListenOptions.of(details["http_options"])
+    return ServingHttp(options.host, options if details["proxy_location"] == ProxyLocation.Disabled else None)
 
 
 def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
@@ -106,16 +121,18 @@ def _slot(
     ).bind(raw, device.value, board)
 
 
-def _ingress(config: ServingConfig, raw: Mapping[str, Any], board: Any, slots: Mapping[str, Any]) -> serve.Application:
+def _ingress(
+    config: ServingConfig, raw: Mapping[str, Any], board: Any, slots: Mapping[str, Any], http: ServingHttp
+) -> serve.Application:
     ingress = deployment(
         serve.ingress()(IngressDeployment),
         name="ingress",
         num_replicas=config.ingress.replicas,
         ray_actor_options={"num_cpus": 0},
         max_ongoing_requests=MANY_CALLS,
-        graceful_shutdown_timeout_s=INGRESS_DRAIN_S,
+        graceful_shutdown_timeout_s=INGRESS_DRAIN_S + INGRESS_CLOSE_S,
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         logging_config=QUIET_LOGS,
     )
-    application: serve.Application = ingress.bind(raw, board, dict(slots))
+    application: serve.Application = ingress.bind(raw, board, dict(slots), http.own)
     return application

@@ -1,10 +1,12 @@
 """The outermost layer: API key, access log, and one envelope for every error.
 
-Request ids are Serve's: it takes the client's `x-request-id` or makes one, and sends it back with the answer.
+Request ids are Serve's where it has proxies: it takes the client's `x-request-id` or makes one, and sends it back with
+the answer. Without proxies that is done here.
 """
 
 import contextlib
 import logging
+import os
 import time
 
 from starlette.datastructures import Headers
@@ -13,15 +15,15 @@ from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import ProviderError
+from serve_app.access_log import AccessLog
 from serve_app.errors import Answer, BadRequest, MethodNotAllowed, ServingError, answer_for
 from serve_app.http_io import ClientGone, send_answer
-from serve_app.logs import FIELDS
 from serve_app.paths import ANTHROPIC_PATHS
 from serve_app.security import Door, Keys
 
-access = logging.getLogger("hal0.access")
 logger = logging.getLogger("hal0.edge")
 
+REQUEST_ID = b"x-request-id"
 SHOWN_ID = 128
 CLIENT_CLOSED = 499
 """What the access log shows for a client that left; nginx's number for it."""
@@ -35,8 +37,11 @@ NO_ROUTE = BadRequest(404, "There is no such route. GET /v1/models lists models,
 class Edge:
     """Wraps the application. Every exception becomes an answer, unless the answer has begun."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, door: Door) -> None:
-        self._app, self._keys, self._door = app, keys, door
+    def __init__(
+        self, app: ASGIApp, keys: Keys, door: Door, access: AccessLog | None = None, makes_request_ids: bool = False
+    ) -> None:
+        self._app, self._keys, self._door, self._access = app, keys, door, access
+        self._makes_ids = makes_request_ids
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -50,13 +55,15 @@ class Edge:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")[:SHOWN_ID]
+        request_id = self._id_of(headers)
         status = 0
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if self._makes_ids:
+                    message["headers"] = [*message["headers"], (REQUEST_ID, request_id.encode("latin-1"))]
             await send(message)
 
         try:
@@ -72,14 +79,14 @@ class Edge:
                 raise  # the answer has begun: only a broken connection tells the client
             await send_answer(send_and_note, answer_for(in_our_terms(error, scope)), scope["path"] in ANTHROPIC_PATHS)
         finally:
-            if access.isEnabledFor(logging.INFO):
-                log_access(scope, scope["method"], request_id, status, time.perf_counter() - began)
+            if self._access is not None:
+                self._access.note(scope, scope["method"], request_id, status, time.perf_counter() - began)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A session is one line of the access log. What is wrong before it is accepted is answered as HTTP."""
         began = time.perf_counter()
         headers = Headers(scope=scope)
-        request_id = headers.get("x-request-id", "")[:SHOWN_ID]
+        request_id = self._id_of(headers)
         handshake = Handshake(scope, send)
         try:
             self._door.check(scope.get("client"))
@@ -93,8 +100,12 @@ class Edge:
                 logger.exception("session %s failed", request_id)
             await handshake.fail(answer_for(in_our_terms(error, scope)))
         finally:
-            if access.isEnabledFor(logging.INFO):
-                log_access(scope, "WS", request_id, handshake.status or CLIENT_CLOSED, time.perf_counter() - began)
+            if self._access is not None:
+                seconds = time.perf_counter() - began
+                self._access.note(scope, "WS", request_id, handshake.status or CLIENT_CLOSED, seconds)
+
+    def _id_of(self, headers: Headers) -> str:
+        return headers.get("x-request-id", "")[:SHOWN_ID] or (os.urandom(16).hex() if self._makes_ids else "")
 
 
 class Handshake:
@@ -146,15 +157,3 @@ def methods_of(scope: Scope) -> tuple[str, ...]:
     routes = (route for route in scope["router"].routes if isinstance(route, Route))
     fitting = (route for route in routes if route.matches(scope)[0] is not Match.NONE)
     return tuple(sorted({method for route in fitting for method in route.methods or ()}))
-
-
-def log_access(scope: Scope, method: str, request_id: str, status: int, seconds: float) -> None:
-    record = {
-        "request_id": request_id,
-        "method": method,
-        "path": scope["path"],
-        "slot": scope.get("slot"),
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-    }
-    access.info("request", extra={FIELDS: record})

@@ -19,6 +19,8 @@ COMPRESSIONS = frozenset({"gzip", "x-gzip", "deflate", "br", "zstd", "compress"}
 """https://www.iana.org/assignments/http-parameters. What else clients write there, such as a character set, says
 nothing of the bytes."""
 UPLOAD_TIMEOUT_S = 600.0
+WATCH_AFTER_S = 0.02
+"""A request that is answered sooner needs no task that looks whether its client is still there."""
 
 
 class ClientGone(Exception):
@@ -91,9 +93,10 @@ def dump_json(value: JsonValue) -> bytes:
 @asynccontextmanager
 async def until_client_leaves(receive: Receive) -> AsyncIterator[None]:
     """Cancel the body of this context when the client disconnects, and raise `ClientGone` instead."""
-    worker = asyncio.current_task()
+    loop, worker = asyncio.get_running_loop(), asyncio.current_task()
     assert worker is not None
     gone = False
+    watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
         nonlocal gone
@@ -102,7 +105,11 @@ async def until_client_leaves(receive: Receive) -> AsyncIterator[None]:
         gone = True
         worker.cancel()
 
-    watcher = asyncio.create_task(watch())
+    def begin() -> None:
+        nonlocal watcher
+        watcher = loop.create_task(watch())
+
+    timer = loop.call_later(WATCH_AFTER_S, begin)
     try:
         yield
     except asyncio.CancelledError:
@@ -110,7 +117,9 @@ async def until_client_leaves(receive: Receive) -> AsyncIterator[None]:
             raise ClientGone from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
 
 
 async def send_start(send: Send, status: int, headers: RawHeaders) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import aiohttp
@@ -16,15 +16,18 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers.spec import SlotSpec
+from serve_app.access_log import AccessLog
 from serve_app.admin import Admin
 from serve_app.audio.routes import audio_routes
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
+from serve_app.engine_http import CONNECT_TIMEOUT_S, KEEPALIVE_S, EngineHttp
 from serve_app.feed import Feed, View
 from serve_app.hang_up import told_as_asgi
 from serve_app.leases import LeasePool
-from serve_app.logs import log_to
+from serve_app.listener import ListenOptions, listening
+from serve_app.logs import READY_LINES, log_to
 from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.patience import Patience
 from serve_app.refusal import refusal
@@ -36,27 +39,32 @@ from serve_app.slot import rank_of
 from serve_app.slots_api import BoardHandle, SlotsApi
 from serve_app.traffic import TrafficReporter
 
-CONNECT_TIMEOUT_S = 5.0
-ENGINE_KEEPALIVE_S = 3.0
-"""Below the 5 s after which llama.cpp's HTTP server closes an idle connection, so that we never send into a close."""
+INGRESS_DRAIN_S = 10.0
+"""How long answers have to end when the ingress is to stop."""
 
 
 class IngressDeployment:
     """Serve calls `__serve_build_asgi_app__` for the application. Everything else lives as long as that."""
 
-    def __init__(self, args: Mapping[str, Any], board: Any, handles: Mapping[str, Any]) -> None:
+    def __init__(
+        self, args: Mapping[str, Any], board: Any, handles: Mapping[str, Any], own_http: ListenOptions | None
+    ) -> None:
         self._config = parse_config(args)
-        self._board, self._handles = board, handles
+        self._board, self._handles, self._own_http = board, handles, own_http
         context = serve.get_replica_context()
         self._id = context.replica_id.unique_id
         log_to(load_settings().logs_dir, f"ingress-{rank_of(context)}")
-        if not self._config.ingress.access_log:
-            logging.getLogger("hal0.access").setLevel(logging.WARNING)
+        self._access = AccessLog(write_lines) if self._config.ingress.access_log else None
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         keys = load_keys(self._config, load_settings())
         own_addresses = frozenset({str(ray.util.get_node_ip_address())})  # type: ignore[no-untyped-call]
-        return Edge(_Application(self._open), keys, Door(keys, self._config.ingress.allow_open, own_addresses))
+        door = Door(keys, self._config.ingress.allow_open, own_addresses)
+        application = Application(self._open)
+        edge = Edge(application, keys, door, self._access, makes_request_ids=self._own_http is not None)
+        if (options := self._own_http) is not None:
+            application.while_open(lambda: listening(edge, options, INGRESS_DRAIN_S))
+        return edge
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[list[BaseRoute]]:
@@ -66,36 +74,34 @@ class IngressDeployment:
         board = BoardHandle(self._board)
         feed = Feed(board.events_after, lambda view: _heed(view, pools))
         stop_watching = self._watch(pools)
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=ENGINE_KEEPALIVE_S)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         tasks = [asyncio.create_task(reporter.run(pools)), asyncio.create_task(feed.run())]
-        async with aiohttp.ClientSession(
-            connector=connector,
-            timeout=timeout,
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
-        ) as http:
+        engines = EngineHttp()
+        async with sound_session() as http:
             try:
                 patience = Patience(self._config.ingress.keep_alive_s, feed.view, board.want)
-                yield [*self._routes_to_slots(pools, http, patience), *self._own_routes(board)]
+                directory = SlotDirectory(self._config.slots)
+                yield [
+                    *self._relays(directory, pools, engines, patience),
+                    *audio_routes(directory, pools, http, patience, self._config.ingress, load_settings()),
+                    *self._own_routes(board),
+                ]
             finally:
+                engines.close()
+                if self._access is not None:
+                    self._access.flush()
                 for task in tasks:
                     task.cancel()
                 for stop in stop_watching:
                     stop()
                 await asyncio.gather(*(pool.close() for pool in pools.values()))
 
-    def _routes_to_slots(
-        self, pools: dict[str, LeasePool], http: aiohttp.ClientSession, patience: Patience
+    def _relays(
+        self, directory: SlotDirectory, pools: dict[str, LeasePool], engines: EngineHttp, patience: Patience
     ) -> Iterator[BaseRoute]:
-        ingress = self._config.ingress
-        directory = SlotDirectory(self._config.slots)
-        limit, time_s = int(ingress.max_body_mib * 2**20), ingress.upload_timeout_s
+        limit, time_s = int(self._config.ingress.max_body_mib * 2**20), self._config.ingress.upload_timeout_s
         for paths, verb in ((POST_PATHS, "POST"), (GET_PATHS, "GET")):
             for path, operation in paths.items():
-                yield Route(path, Relay(operation, directory, pools, http, limit, patience, time_s), methods=[verb])
-        yield from audio_routes(directory, pools, http, patience, ingress, load_settings())
+                yield Route(path, Relay(operation, directory, pools, engines, limit, patience, time_s), methods=[verb])
 
     def _own_routes(self, board: BoardHandle) -> list[BaseRoute]:
         admin = Admin(board.records, int(time.time()))
@@ -135,6 +141,22 @@ class IngressDeployment:
         return [watch_replicas(name, listener(pool)) for name, pool in pools.items()]
 
 
+def write_lines(lines: str) -> None:
+    """Into the ingress's own log."""
+    logging.getLogger("hal0.access").info("", extra={READY_LINES: lines})
+
+
+def sound_session() -> aiohttp.ClientSession:
+    """For uploads to engines and WebSockets with them."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+    )
+
+
 def _heed(view: View, pools: Mapping[str, LeasePool]) -> None:
     """What an event of the board means for the requests of its slot."""
     pool = pools[view["name"]]
@@ -152,17 +174,26 @@ class AsgiEndpoint:
         await self._app(scope, receive, send)
 
 
-class _Application:
+class Application:
     """A Starlette application whose routes exist once its lifespan has begun."""
 
     def __init__(self, open_routes: Callable[[], Any]) -> None:
+        self._while_open: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+        self._direct: dict[tuple[str, str], ASGIApp] = {}
+
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             async with open_routes() as routes:
                 app.router.routes.extend(routes)
-                yield
+                self._direct = direct_routes(routes)
+                async with self._while_open():
+                    yield
 
         self._starlette = Starlette(lifespan=lifespan)
+
+    def while_open(self, context: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        """What is to be there as long as the routes are."""
+        self._while_open = context
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -170,4 +201,16 @@ class _Application:
             return
         # Past Starlette's own error layers: the edge has the one translation of errors.
         scope["app"] = self._starlette
-        await self._starlette.router(scope, told_as_asgi(scope, receive), send)
+        receive = told_as_asgi(scope, receive)
+        app = self._direct.get((scope.get("method", ""), scope["path"])) or self._starlette.router
+        await app(scope, receive, send)
+
+
+def direct_routes(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], ASGIApp]:
+    """The data path's own, by method and path: a look in a dictionary instead of a walk over all patterns."""
+    return {
+        (method, route.path): route.endpoint
+        for route in routes
+        if isinstance(route, Route) and isinstance(route.endpoint, Relay)
+        for method in route.methods or ()
+    }

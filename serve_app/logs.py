@@ -10,10 +10,15 @@ FILE_BYTES = 16 * 1024 * 1024
 KEPT_FILES = 3
 FIELDS = "fields"
 """The name of the `extra` that holds a record's own keys."""
+READY_LINES = "ready_lines"
+"""The name of the `extra` that holds lines which are as they shall be."""
 
 
 class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
+        ready: str | None = getattr(record, READY_LINES, None)
+        if ready is not None:
+            return ready
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),

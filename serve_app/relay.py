@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import aiohttp
 from pydantic_core import from_json
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Receive, Scope, Send
@@ -14,6 +13,8 @@ from providers.errors import ProviderError
 from providers.spec import SlotSpec
 from serve_app.directory import SlotDirectory
 from serve_app.dispatch import Dispatch, NotBegun, priority_of
+from serve_app.engine_connection import ConnectionBroken
+from serve_app.engine_http import EngineHttp, EngineResponse
 from serve_app.errors import EngineDied, ServingError
 from serve_app.http_io import UPLOAD_TIMEOUT_S, dump_json, parse_object, read_body, until_client_leaves
 from serve_app.leases import Lease, LeasePool
@@ -23,8 +24,6 @@ from serve_app.reply import Reply
 
 UNTOUCHED = Translation()
 EVENT_STREAM = "text/event-stream"
-LAST_OF_ITS_CONNECTION = {"Connection": "close"}
-"""llama.cpp closes a connection after a stream, whatever it said before: the next request on it would be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Relay:
         operation: Operation,
         directory: SlotDirectory,
         pools: Mapping[str, LeasePool],
-        http: aiohttp.ClientSession,
+        http: EngineHttp,
         max_body_bytes: int,
         patience: Patience,
         upload_timeout_s: float = UPLOAD_TIMEOUT_S,
@@ -95,49 +94,45 @@ class Relay:
         )
 
     async def _exchange(self, lease: Lease, exchange: Exchange, reply: Reply) -> None:
-        headers = {"Authorization": f"Bearer {lease.endpoint.token}", "Content-Type": "application/json"}
-        if exchange.waiting.streams:
-            headers |= LAST_OF_ITS_CONNECTION
-        route = exchange.route
-        url = lease.endpoint.url + route.path
+        route, endpoint = exchange.route, lease.endpoint
+        # llama.cpp closes a connection after a stream, whatever it said before: the next request on it would be lost.
+        last = exchange.waiting.streams
         try:
-            upstream = await self._http.request(route.method, url, data=exchange.body or None, headers=headers)
-        except aiohttp.ClientError as error:
-            raise NotBegun(f"{type(error).__name__}: {error}") from error
+            upstream = await self._http.request(
+                route.method, endpoint.url + route.path, endpoint.token, exchange.body, last
+            )
+        except ConnectionBroken as error:
+            raise NotBegun(error.reason) from error
         try:
             if upstream.status >= 400:
                 raise route.error(upstream.status, await upstream.read())
-            if upstream.content_type == EVENT_STREAM:
+            if upstream.content_type.startswith(EVENT_STREAM):
                 await self._stream(exchange, upstream, reply)
             else:
                 await self._whole(upstream, exchange.translation, reply)
-        except aiohttp.ClientError as error:
-            raise NotBegun(f"{type(error).__name__}: {error}") from error
+        except ConnectionBroken as error:
+            raise NotBegun(error.reason) from error
         finally:
-            # Closing instead of releasing tells the engine at once that nobody reads a half-read answer.
-            if upstream.content.at_eof():
-                upstream.release()
-            else:
-                upstream.close()
+            upstream.release()
 
-    async def _whole(self, upstream: aiohttp.ClientResponse, translation: Translation, reply: Reply) -> None:
+    async def _whole(self, upstream: EngineResponse, translation: Translation, reply: Reply) -> None:
         answer = await upstream.read()
         if translation.response is not None:
             answer = dump_json(translation.response(from_json(answer)))
-        content_type = upstream.headers.get("Content-Type", "application/json").encode()
+        content_type = (upstream.content_type or "application/json").encode("latin-1")
         await reply.whole(upstream.status, [(b"content-type", content_type)], answer)
 
-    async def _stream(self, exchange: Exchange, upstream: aiohttp.ClientResponse, reply: Reply) -> None:
+    async def _stream(self, exchange: Exchange, upstream: EngineResponse, reply: Reply) -> None:
         """Chunk by chunk as they come. The status is sent by then, so an engine that dies is an event."""
         await reply.begin_stream(upstream.status)
         translator = exchange.translation.stream
         try:
-            async for chunk in upstream.content.iter_any():
+            async for chunk in upstream.pieces():
                 out = translator.feed(chunk) if translator else chunk
                 if out:
                     await reply.chunk(out)
             if translator and (rest := translator.finish()):
                 await reply.chunk(rest)
-        except aiohttp.ClientError as error:
-            raise EngineDied(exchange.slot.name, f"{type(error).__name__} in mid-stream") from error
+        except ConnectionBroken as error:
+            raise EngineDied(exchange.slot.name, f"{error.reason} in mid-stream") from error
         await reply.end()

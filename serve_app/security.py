@@ -3,6 +3,7 @@
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +33,10 @@ class Keys:
 
     def __bool__(self) -> bool:
         return bool(self._keys)
+
+    def any(self) -> str | None:
+        """One of them, for this program to ask its own server with; None if there is none."""
+        return self._keys[0].decode() if self._keys else None
 
     def check(self, path: str, headers: Headers, subprotocols: Sequence[str] = ()) -> None:
         """Raises 401 unless the request carries a key, as OpenAI's clients send it or as Anthropic's do.
@@ -100,6 +105,7 @@ def _host_of(origin: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=1024)
 def is_loopback(address: str) -> bool:
     try:
         return ipaddress.ip_address(address).is_loopback

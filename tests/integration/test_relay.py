@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
 
-import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -16,6 +15,7 @@ from providers.capabilities import Capability, Operation
 from providers.errors import EngineError
 from providers.spec import SlotSpec
 from serve_app.directory import SlotDirectory
+from serve_app.engine_http import EngineHttp
 from serve_app.errors import BadRequest, EngineDied, LoadFailed, QueueFull, RequestTimeout, ServingError
 from serve_app.granted import Granted
 from serve_app.http_io import ClientGone
@@ -144,7 +144,7 @@ def engine_error(status: int, body: bytes) -> EngineError:
 class Bench:
     """A relay between a client and engines."""
 
-    def __init__(self, http: aiohttp.ClientSession, operation: Operation, translation: Translation | None, **more: Any):
+    def __init__(self, http: EngineHttp, operation: Operation, translation: Translation | None, **more: Any):
         self.slot = SlotSpec(name="chat", provider="p", model="m", capabilities=(Capability.CHAT,), **more)
         self.engines: list[Engine] = []
         self.opened = 0
@@ -228,22 +228,23 @@ STREAM: JsonObject = {"stream": True}
 @pytest.fixture
 async def make() -> AsyncIterator[MakeBench]:
     made: list[Bench] = []
-    async with aiohttp.ClientSession(auto_decompress=False) as http:
+    http = EngineHttp()
 
-        def bench(
-            *engines: Handler,
-            operation: Operation = Operation.CHAT,
-            translation: Translation | None = None,
-            **more: Any,
-        ) -> Bench:
-            made.append(Bench(http, operation, translation, **more))
-            made[-1].engines = [Engine(way) for way in engines]
-            return made[-1]
+    def bench(
+        *engines: Handler,
+        operation: Operation = Operation.CHAT,
+        translation: Translation | None = None,
+        **more: Any,
+    ) -> Bench:
+        made.append(Bench(http, operation, translation, **more))
+        made[-1].engines = [Engine(way) for way in engines]
+        return made[-1]
 
-        yield bench
-        for one in made:
-            await one.close()
-            assert one.pool.traffic.in_flight == one.pool.traffic.queued == 0
+    yield bench
+    for one in made:
+        await one.close()
+        assert one.pool.traffic.in_flight == one.pool.traffic.queued == 0
+    http.close()
 
 
 # Answers.

@@ -1,7 +1,8 @@
 """The outermost layer: one envelope for every error, and a line in the access log for every request."""
 
+import asyncio
+import datetime
 import json
-import logging
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from providers.errors import EngineError, InvalidRequest, ProviderError
+from serve_app.access_log import AccessLog
 from serve_app.edge import Edge
 from serve_app.errors import (
     BadRequest,
@@ -23,7 +25,6 @@ from serve_app.errors import (
     StillLoading,
 )
 from serve_app.http_io import ClientGone, send_start, send_whole
-from serve_app.logs import FIELDS
 from serve_app.security import Door, Keys
 
 ERRORS: list[tuple[Exception, int, str, str | None]] = [
@@ -65,6 +66,8 @@ async def ask(
     path: str = "/v1/models",
     client: str = "127.0.0.1",
     method: str = "GET",
+    access: AccessLog | None = None,
+    **more: Any,
 ) -> list[Message]:
     sent: list[Message] = []
 
@@ -79,8 +82,21 @@ async def ask(
         "client": (client, 1),
         "headers": [(b"x-request-id", b"r")],
     }
-    await Edge(app, keys, Door(keys, False, frozenset()))(scope, receive, send)
+    await Edge(app, keys, Door(keys, False, frozenset()), access, **more)(scope, receive, send)
     return sent
+
+
+class Lines(AccessLog):
+    """What the access log wrote."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        super().__init__(self.written.append)
+
+    @property
+    def last(self) -> Any:
+        self.flush()
+        return json.loads(self.written[-1].splitlines()[-1])
 
 
 def body_of(sent: list[Message]) -> Any:
@@ -144,13 +160,11 @@ async def test_an_answer_that_has_begun_is_broken_off(error: Exception) -> None:
 
 
 @pytest.mark.parametrize(("begun", "status"), [(False, 499), (True, 200)])
-async def test_a_client_that_left_is_answered_nothing(
-    caplog: pytest.LogCaptureFixture, begun: bool, status: int
-) -> None:
-    caplog.set_level(logging.INFO, "hal0.access")
-    sent = await ask(App(ClientGone(), begun))
+async def test_a_client_that_left_is_answered_nothing(begun: bool, status: int) -> None:
+    lines = Lines()
+    sent = await ask(App(ClientGone(), begun), access=lines)
     assert len(sent) == begun
-    assert getattr(caplog.records[-1], FIELDS)["status"] == status
+    assert lines.last["status"] == status
 
 
 async def test_strangers_do_not_reach_the_application() -> None:
@@ -160,12 +174,42 @@ async def test_strangers_do_not_reach_the_application() -> None:
         assert (sent[0]["status"], app.called) == (status, False)
 
 
-async def test_the_access_log_has_no_secrets(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "hal0.access")
-    await ask(App())
-    record = getattr(caplog.records[-1], FIELDS)
-    assert record.keys() == {"request_id", "method", "path", "slot", "status", "ms"}
+async def test_the_access_log_has_no_secrets() -> None:
+    lines = Lines()
+    await ask(App(), access=lines)
+    record = lines.last
+    assert set(record) == {
+        *("time", "level", "logger", "message"),
+        *("request_id", "method", "path", "slot", "status", "ms"),
+    }
     assert (record["request_id"], record["path"], record["status"]) == ("r", "/v1/models", 200)
+    assert datetime.datetime.strptime(record["time"], "%Y-%m-%dT%H:%M:%S%z")
+
+
+async def test_the_access_log_writes_in_batches_by_itself() -> None:
+    lines = Lines()
+    for path in ("/a", '/odd"\n\udc80'):
+        await ask(App(), path=path, access=lines)
+    assert lines.written == []
+    async with asyncio.timeout(10):
+        while not lines.written:
+            await asyncio.sleep(0.01)
+    assert [json.loads(line)["path"] for line in lines.written[0].splitlines()] == ["/a", '/odd"\n\udc80']
+
+
+async def test_without_serves_proxies_requests_get_their_ids_here() -> None:
+    assert dict((await ask(App(), makes_request_ids=True))[0]["headers"])[b"x-request-id"] == b"r"
+    given: list[Message] = []
+
+    async def send(message: Message) -> None:
+        given.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/", "client": ("127.0.0.1", 1), "headers": []}
+    edge = Edge(App(), Keys(()), Door(Keys(()), False, frozenset()), makes_request_ids=True)
+    for _ in range(2):
+        await edge(scope, receive, send)
+    ids = [dict(message["headers"])[b"x-request-id"] for message in given if "headers" in message]
+    assert len(set(ids)) == 2 and all(ids)
 
 
 # WebSockets.
@@ -197,6 +241,7 @@ async def open_socket(
     keys: Keys = Keys(()),  # noqa: B008
     headers: dict[str, str] | None = None,
     can_refuse: bool = True,
+    access: AccessLog | None = None,
     **scope: Any,
 ) -> list[Message]:
     sent: list[Message] = []
@@ -208,15 +253,15 @@ async def open_socket(
     whole = {"type": "websocket", "path": "/v1/realtime", "client": ("127.0.0.1", 1), "headers": raw, **scope}
     if can_refuse:
         whole["extensions"] = {"websocket.http.response": {}}
-    await Edge(app, keys, Door(keys, False, frozenset()))(whole, receive, send)
+    await Edge(app, keys, Door(keys, False, frozenset()), access)(whole, receive, send)
     return sent
 
 
-async def test_a_session_passes_and_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "hal0.access")
-    sent = await open_socket(Session(), headers={"x-request-id": "r"})
+async def test_a_session_passes_and_is_one_line_of_the_log() -> None:
+    lines = Lines()
+    sent = await open_socket(Session(), headers={"x-request-id": "r"}, access=lines)
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
-    record = getattr(caplog.records[-1], FIELDS)
+    record = lines.last
     assert (record["method"], record["status"], record["request_id"]) == ("WS", 101, "r")
 
 
@@ -233,14 +278,12 @@ async def test_what_is_wrong_before_a_session_is_answered_as_http(
 
 
 @pytest.mark.parametrize(("error", "code"), [(BadRequest(400, "no"), 1008), (ZeroDivisionError(), 1011)])
-async def test_a_server_that_cannot_answer_so_closes(
-    caplog: pytest.LogCaptureFixture, error: Exception, code: int
-) -> None:
-    caplog.set_level(logging.INFO, "hal0.access")
-    assert await open_socket(Session(error), can_refuse=False) == [
+async def test_a_server_that_cannot_answer_so_closes(error: Exception, code: int) -> None:
+    lines = Lines()
+    assert await open_socket(Session(error), can_refuse=False, access=lines) == [
         {"type": "websocket.close", "code": code, "reason": ""}
     ]
-    assert getattr(caplog.records[-1], FIELDS)["status"] in (400, 500)
+    assert lines.last["status"] in (400, 500)
 
 
 async def test_a_session_that_fails_is_closed_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
@@ -279,10 +322,10 @@ async def test_friends_do() -> None:
         assert app.called
 
 
-async def test_a_client_that_left_meanwhile_is_told_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "hal0.access")
-    assert await open_socket(Session(ClientGone())) == []
-    assert getattr(caplog.records[-1], FIELDS)["status"] == 499
+async def test_a_client_that_left_meanwhile_is_told_nothing() -> None:
+    lines = Lines()
+    assert await open_socket(Session(ClientGone()), access=lines) == []
+    assert lines.last["status"] == 499
 
 
 async def test_what_is_neither_passes_unseen() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.logs import log_to
+from serve_app.logs import READY_LINES, log_to
 
 
 @pytest.fixture
@@ -29,6 +29,11 @@ def test_fields_stand_beside_the_message(file: Path) -> None:
     logging.getLogger("hal0.access").info("request", extra={"fields": {"status": 200, "path": "/a\nb"}})
     [line] = lines(file)
     assert (line["message"], line["status"], line["path"], line["level"]) == ("request", 200, "/a\nb", "info")
+
+
+def test_lines_that_are_ready_are_left_alone(file: Path) -> None:
+    logging.getLogger("hal0.access").info("", extra={READY_LINES: '{"a": 1}\n{"b": 2}'})
+    assert lines(file) == [{"a": 1}, {"b": 2}]
 
 
 def test_an_exception_is_one_line_too(file: Path) -> None:
