@@ -16,7 +16,7 @@ from serve_app.board_deployment import BoardDeployment
 from serve_app.config import ServingConfig, parse_config
 from serve_app.fit_check import require_fit, wants_of
 from serve_app.ingress import INGRESS_DRAIN_S, IngressDeployment
-from serve_app.listener import ListenOptions
+from serve_app.listen_options import ListenOptions
 from serve_app.nodes import alive_nodes, declared
 from serve_app.placement import Claim, advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
@@ -31,7 +31,7 @@ DRAIN_WAIT_S = 600.0
 HEALTH_CHECK_S = 1.0
 """How soon Serve notices a replica that was killed."""
 INGRESS_CLOSE_S = 2.0
-DRAIN_POLL_S = 0.05
+DRAIN_POLL_S = 0.01
 ROUTER: Any = "serve_app.watched_router:WatchedRouter"
 deployment: Any = serve.deployment
 """Ray's own types know only its use as a decorator."""

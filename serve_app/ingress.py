@@ -26,7 +26,8 @@ from serve_app.engine_http import CONNECT_TIMEOUT_S, KEEPALIVE_S, EngineHttp
 from serve_app.feed import Feed, View
 from serve_app.hang_up import told_as_asgi
 from serve_app.leases import LeasePool
-from serve_app.listener import ListenOptions, listening
+from serve_app.listen_options import ListenOptions
+from serve_app.listener import listening
 from serve_app.logs import READY_LINES, log_to
 from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.patience import Patience

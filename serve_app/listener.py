@@ -7,39 +7,17 @@ Ingress replicas on one node share the port (SO_REUSEPORT).
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from serve_app.http_protocol import EdgeProtocol
+from serve_app.listen_options import ListenOptions
 
 START_POLL_S = 0.005
 BACKLOG = 4096
-KNOWN_OPTIONS = frozenset(
-    {"host", "port", "keep_alive_timeout_s", "ssl_keyfile", "ssl_certfile", "ssl_keyfile_password", "ssl_ca_certs"}
-)
-"""Of Serve's `http_options`: those that are heeded here."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListenOptions:
-    """Serve's `http_options`, by Serve's names."""
-
-    host: str
-    port: int
-    keep_alive_timeout_s: float
-    ssl_keyfile: str | None = None
-    ssl_certfile: str | None = None
-    ssl_keyfile_password: str | None = None
-    ssl_ca_certs: str | None = None
-
-    @classmethod
-    def of(cls, http_options: Mapping[str, Any]) -> "ListenOptions":
-        return cls(**{name: value for name, value in http_options.items() if name in KNOWN_OPTIONS})
 
 
 @asynccontextmanager

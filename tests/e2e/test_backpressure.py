@@ -1,12 +1,12 @@
 """Who reads slowly costs no memory: an engine goes no faster than its answer is read.
 
-In HAProxy mode alone: Serve's own proxy takes whatever comes and keeps it.
+Where the ingress itself listens, as `hal0 up` has it: Serve's own proxy takes whatever comes and keeps it.
 """
 
 import httpx
 import pytest
 
-from tests.e2e.demo import demo_text, make_models
+from tests.e2e.demo import demo
 from tests.e2e.test_speech import peak_bytes
 from tests.support.server import ServerPark
 
@@ -18,7 +18,7 @@ PCM_BYTES_PER_S = 2 * 24_000
 
 
 def test_a_book_costs_no_memory(servers: ServerPark) -> None:
-    server = servers.running(demo_text(), env={"RAY_SERVE_ENABLE_HA_PROXY": "1"}, prepare=make_models)
+    server = demo(servers)
     (ingress,) = server.processes("ServeReplica:hal0:ingress")
     url, speech = f"{server.url}/v1/audio/speech", {"model": "tts", "voice": "af_heart", "response_format": "pcm"}
     assert httpx.post(url, json=speech | {"input": SENTENCE}, timeout=60).status_code == 200

@@ -1,5 +1,6 @@
 """The life of slots: up with the first request, down when quiet; failures that say why; clients that leave."""
 
+import contextlib
 import json
 import os
 import signal
@@ -172,6 +173,22 @@ def test_a_replica_killed_takes_its_engine_along_and_is_replaced(server: Server)
     os.kill(replica, signal.SIGKILL)
     eventually("its engine is gone", lambda: engine not in server.engines("--alias loop"), 10)
     assert chat(server, "loop")[0] == 200
+
+
+def test_an_ingress_that_was_killed_listens_again(server: Server) -> None:
+    assert chat(server, "loop")[0] == 200
+    engines = server.engines("--alias loop")
+    [ingress] = server.processes("ServeReplica:hal0:ingress")
+    os.kill(ingress, signal.SIGKILL)
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            return bool(server.get("/health")) and server.processes("ServeReplica:hal0:ingress") != [ingress]
+        return False
+
+    eventually("it listens again", answers, 60)
+    assert chat(server, "loop")[0] == 200
+    assert server.engines("--alias loop") == engines, "its slots go on"
 
 
 def test_an_engine_killed_while_loading_is_an_answer(server: Server) -> None:

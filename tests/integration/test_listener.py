@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.engine import free_port
 from serve_app.http_protocol import FLUSH_BYTES, MAX_HEAD_BYTES
-from serve_app.listener import ListenOptions, listening
+from serve_app.listen_options import ListenOptions
+from serve_app.listener import listening
 
 PATIENCE_S = 20.0
 DRAIN_S = 5
