@@ -196,6 +196,10 @@ class Application:
         """What is to be there as long as the routes are."""
         self._while_open = context
 
+    def lifespan(self) -> AbstractAsyncContextManager[Any]:
+        """For a caller that speaks no ASGI."""
+        return self._starlette.router.lifespan_context(self._starlette)
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await self._starlette(scope, receive, send)
