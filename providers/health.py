@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import aiohttp
-
 from providers.base import Endpoint, Health, HealthState
 
 HEALTH_PATH = "/health"
@@ -12,6 +10,9 @@ PROBE_TIMEOUT_S = 2.0
 
 async def probe(endpoint: Endpoint, reason: Callable[[int, bytes], str]) -> Health:
     """`reason`: what any other status and its body mean."""
+    # Every process imports every provider, and only slots' replicas ask engines.
+    import aiohttp
+
     timeout = aiohttp.ClientTimeout(total=PROBE_TIMEOUT_S)
     try:
         async with (

@@ -46,7 +46,7 @@ def load(slot: KokoroSlot, model: ModelFiles, placement: Placement) -> KokoroSyn
 
 def _over(session: "InferenceSession") -> "Kokoro":
     """The library wants an archive of voices, and keeps it open. It gets an empty one: each call brings its style."""
-    from kokoro_onnx import Kokoro
+    from providers.kokoro.library import Kokoro
 
     with tempfile.TemporaryDirectory(prefix="kokoro-") as folder:
         empty = Path(folder, "voices.npz")

@@ -20,7 +20,7 @@ from providers.kokoro.files import ROLE, found
 from providers.kokoro.memory import memory_needs
 from providers.kokoro.names import DEFAULT_VOICE, voice_of, voices_of
 from providers.kokoro.options import KokoroSlot
-from providers.kokoro.styles import names_in
+from providers.kokoro.voice_files import names_in
 from providers.native.provider import NativeProvider
 from providers.spec import SlotSpec
 from providers.tts.blend import parsed

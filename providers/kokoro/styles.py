@@ -11,26 +11,13 @@ from numpy.typing import NDArray
 from providers.errors import ProviderError
 from providers.kokoro.files import ADVICE, AGAIN
 from providers.kokoro.names import STYLE_LENGTH
+from providers.kokoro.voice_files import MEMBER, SUFFIX, archive_at, names_in
 from providers.tts.synthesizer import Share
 
 Style = NDArray[np.float32]
 """[n, 1, 256]: row `k` is of a text of `k + 1` phonemes."""
 
-SUFFIX = ".bin"
-_MEMBER = ".npy"
 _ROW_BYTES = STYLE_LENGTH * 4
-
-
-def names_in(path: Path) -> tuple[str, ...]:
-    """Of the voices of an archive or a folder, sorted; loads none. Raises `ProviderError`."""
-    if path.is_dir():
-        names = [file.stem for file in path.glob(f"*{SUFFIX}")]
-    else:
-        with _archive(path) as archive:
-            names = [name.removesuffix(_MEMBER) for name in archive.namelist() if name.endswith(_MEMBER)]
-    if not names:
-        raise ProviderError(f"{path} holds no voices; {ADVICE}")
-    return tuple(sorted(names))
 
 
 class Styles:
@@ -66,7 +53,7 @@ class Styles:
 
     def _from_archive(self, name: str) -> Style:
         try:
-            with _archive(self._path) as archive, archive.open(name + _MEMBER) as file:
+            with archive_at(self._path) as archive, archive.open(name + MEMBER) as file:
                 style: NDArray[np.generic] = np.lib.format.read_array(file, allow_pickle=False)
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise ProviderError(f"{self._path}: voice {name} cannot be read: {error}; {AGAIN}") from error
@@ -88,18 +75,3 @@ class Styles:
                 f"{path} has {len(content)} bytes; a voice has {_ROW_BYTES} for each number of phonemes; {AGAIN}"
             )
         return np.frombuffer(content, np.dtype("<f4")).astype(np.float32, copy=False).reshape(-1, 1, STYLE_LENGTH)
-
-
-def _archive(path: Path) -> zipfile.ZipFile:
-    if not path.is_file():
-        raise ProviderError(f"{path} is missing; {ADVICE}")
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
-        whole = "is no archive of voices" if path.stat().st_size and not _is_zip(path) else "is cut off"
-        raise ProviderError(f"{path} {whole}; {AGAIN}: {ADVICE}") from error
-
-
-def _is_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from faster_whisper import WhisperModel  # type: ignore[import-untyped]
+from providers.deferred import deferring
+
+with deferring("av"):  # 15 MB that decode files; slots get samples
+    from faster_whisper import WhisperModel  # type: ignore[import-untyped]
 
 FEWEST_FRAMES = 2
 """Of 10 ms. CTranslate2 aligns words with pairs of them; where there is not one pair, as may be in the last window of a

@@ -11,7 +11,8 @@ import pytest
 from providers.base import ModelFiles
 from providers.errors import ProviderError
 from providers.kokoro.files import found
-from providers.kokoro.styles import Styles, names_in
+from providers.kokoro.styles import Styles
+from providers.kokoro.voice_files import names_in
 from providers.tts.synthesizer import Share
 
 ONNX = b"\x08\x09"

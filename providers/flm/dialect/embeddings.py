@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from providers.base import JsonObject, Translation
@@ -25,7 +24,7 @@ from providers.openai.checks import (
     required,
     wrong_type,
 )
-from providers.openai.vectors import Vector, packed, shortened
+from providers.openai.vectors import Vector, as_vector, packed, shortened
 from providers.spec import SlotSpec
 
 TRAINED_FOR = (768, 512, 256, 128)
@@ -119,7 +118,7 @@ def _vectors(answer: JsonValue, count: int) -> list[Vector]:
     if len(found) != count:
         message = f"The engine answered {len(found)} embeddings for {count} texts."
         raise EngineError(502, message, "server_error", "engine_error")
-    return [numpy.asarray(item.embedding) for item in found]
+    return [as_vector(item.embedding) for item in found]
 
 
 def _shown(request: EmbeddingRequest, vector: Vector) -> JsonValue:

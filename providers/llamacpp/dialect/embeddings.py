@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
@@ -18,7 +17,7 @@ from providers.openai.checks import (
     wrong_type,
     wrong_value,
 )
-from providers.openai.vectors import Vector, packed, shortened, unpacked
+from providers.openai.vectors import Vector, as_vector, packed, shortened, unpacked
 from providers.spec import SlotSpec
 
 _FIELDS = {"dimensions": integer_from(1), "encoding_format": one_of("float", "base64")}
@@ -89,7 +88,7 @@ class Shortened:
     def _shorten(self, embedding: JsonValue) -> JsonValue:
         if isinstance(embedding, str):
             return packed(self._cut(unpacked(embedding)))
-        values: list[JsonValue] = [*self._cut(numpy.asarray(embedding, dtype=numpy.float64)).tolist()]
+        values: list[JsonValue] = [*self._cut(as_vector(embedding)).tolist()]
         return values
 
     def _cut(self, vector: Vector) -> Vector:
