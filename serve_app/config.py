@@ -1,6 +1,7 @@
 """The configuration: what stands under `args` in a Serve config file. Frozen, unknown keys refused."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_origin
@@ -216,11 +217,20 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN_VALUE_LIMIT else text[: SHOWN_VALUE_LIMIT - 3] + "..."
 
 
-def load_config_file(path: Path) -> tuple[ServingConfig, str, int]:
-    """The configuration in a Serve config file, and the host and port that it listens on.
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """A Serve config file: all of it, our own part, and where it has Serve listen."""
 
-    Raises `ConfigError`; an unreadable file is one, too.
-    """
+    document: Mapping[str, Any]
+    serving: ServingConfig
+    host: str
+    port: int
+    secure: bool
+    """Whether by HTTPS."""
+
+
+def load_config_file(path: Path) -> ConfigFile:
+    """Raises `ConfigError`; an unreadable file is one, too."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -240,4 +250,4 @@ def load_config_file(path: Path) -> tuple[ServingConfig, str, int]:
     port = http.get("port", 8000)
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError((f"http_options.port: {_shown(port)} is not allowed; allowed: 1 to 65535",))
-    return config, str(http.get("host", "127.0.0.1")), port
+    return ConfigFile(document, config, str(http.get("host", "127.0.0.1")), port, bool(http.get("ssl_keyfile")))

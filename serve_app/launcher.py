@@ -1,79 +1,95 @@
-"""`hal0 up`: `serve run` in the foreground, with a line when it answers, and nothing left when it ends."""
+"""`hal0 up`: Ray and Serve in the foreground, told of as they come up, and nothing left when it ends."""
 
-import contextlib
-import json
 import os
-import shutil
-import signal
+import secrets
 import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
-from providers.guarding import guarded
-from serve_app.config import ConfigError, load_config_file
+from serve_app.config import ConfigError, ConfigFile, load_config_file
 from serve_app.fit_check import IN_A_FILE, require_fit, this_machine, wants_of
+from serve_app.launch.console import say
+from serve_app.launch.leftovers import clear
+from serve_app.launch.local_server import LocalServer, url_of
+from serve_app.launch.output import ServeLog
+from serve_app.launch.processes import Process
+from serve_app.launch.record import RunFolder, UpRecord
+from serve_app.launch.signals import Stopped, on_signals, raise_stopped
+from serve_app.launch.up_run import Failed, Run, UpOptions
 from serve_app.machine import found_resources
+from serve_app.placement import advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 
-STOP_GRACE_S = 30.0
-START_TIMEOUT_S = 300.0
-POLL_S = 0.2
-PROBE_TIMEOUT_S = 2.0
+CONNECT_TIMEOUT_S = 2.0
 CURRENT_CLUSTER = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray", "ray_current_cluster")
-"""Where Ray says which cluster runs on this machine."""
-
-SERVE_ENVIRONMENT = {
-    # In HAProxy mode an ingress replica waits this long for load balancers before it stops: 30 s by default.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-    # On the replica's own loop an answer waits for its reader in HAProxy mode; from another thread, Serve queues all of
-    # it without a bound.
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # What a replica imports: workers have it before they are needed (`warm_workers.py`).
-    "RAY_preload_python_modules": "ray.serve._private.replica,serve_app.slot",
-    # Ray starts its workers at niceness 15, and engines would inherit that.
-    "RAY_worker_niceness": "0",
-    "PYTHONUNBUFFERED": "1",
-}
+"""Where `ray start` writes down which cluster runs on this machine."""
 
 
-class Stopped(Exception):
-    """The user asked to stop."""
-
-
-def up(config_path: Path, resources: Mapping[str, float]) -> int:
+def up(config_path: Path, options: UpOptions) -> int:
     """Run until stopped; the exit code for the shell. Raises `ConfigError`."""
-    config, host, port = load_config_file(config_path)
-    require_closed(host, load_keys(config, load_settings()), config.ingress.allow_open)
-    require_free_port(host, port)
-    declared = {**found_resources(), **resources}
-    if not _joins_a_cluster():
-        here = [this_machine(declared)]
-        require_fit(config, wants_of(config, here, load_settings().models_dir), here, IN_A_FILE)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _raise_stopped)
-    server = _start(config_path, declared)
+    file = load_config_file(config_path)
+    settings = load_settings()
+    keys = load_keys(file.serving, settings)
+    require_closed(file.host, keys, file.serving.ingress.allow_open)
+    joins = joins_a_cluster(os.environ, CURRENT_CLUSTER)
+    declared = {**found_resources(), **options.resources}
+    notes = [] if joins else _check_fit(file, declared)
+    folder = RunFolder(settings.run_dir)
+    for cleared in clear(folder):
+        say(f"hal0 has {cleared}.")
     try:
-        if not _wait_until_it_answers(server, host, port):
-            return _failed(server) if server.poll() is not None else _silent()
-        names = ", ".join(slot.name for slot in config.slots)
-        print(f"hal0 answers on {url_of(host, port)} (slots: {names}). Ctrl-C stops it.", flush=True)
-        return _failed(server) if server.wait() else 0
+        record = _claim(file, config_path, folder)
+        log = ServeLog(settings.logs_dir)
+    except OSError as error:
+        raise ConfigError((f"HAL0_HOME: {settings.home} cannot be written to: {error}",)) from error
+    run = Run(file, options, folder, record, LocalServer(record.url, keys.one()), log)
+    try:
+        on_signals(raise_stopped)
+        for note in notes:
+            run.story.add(note)
+        run.start(declared, joins)
+        run.serve()
     except Stopped:
-        print("hal0 is stopping.", flush=True)
+        say("hal0 is stopping.")
+        run.stop(clean=True)
+        say("hal0 has stopped.")
         return 0
+    except Failed as failure:
+        run.explain(failure)
+        return 1
     finally:
-        _stop(server)
+        run.stop(clean=False)
 
 
-def require_free_port(host: str, port: int) -> None:
-    """Raises `ConfigError` if another program listens there."""
+def _claim(file: ConfigFile, config_path: Path, folder: RunFolder) -> UpRecord:
+    """The port is ours from here on. Raises `ConfigError` if it is another one's, OSError if nothing can be written."""
+    launcher = Process.of(os.getpid())
+    assert launcher is not None
+    require_free_port(file.host, file.port, folder)
+    url = url_of(file.host, file.port, file.secure)
+    record = UpRecord(secrets.token_hex(8), launcher, time.time(), file.port, url, str(config_path.absolute()))
+    if not folder.claim(record):
+        require_free_port(file.host, file.port, folder)
+        raise ConfigError((_taken(file.host, file.port, "by another `hal0 up` that has just ended"),))
+    return record
+
+
+def _check_fit(file: ConfigFile, declared: Mapping[str, float]) -> list[str]:
+    """What is worth a note. Raises `ConfigError` for what could never work."""
+    here = [this_machine(declared)]
+    wants = wants_of(file.serving, here, load_settings().models_dir)
+    require_fit(file.serving, wants, here, IN_A_FILE)
+    advices = ((want.slot.name, advice_if_unplaceable(want.claim, here)) for want in wants)
+    return [f"{name}: fits on no node: {advice}" for name, advice in advices if advice]
+
+
+def require_free_port(host: str, port: int, folder: RunFolder) -> None:
+    """Raises `ConfigError` if another program listens there, naming it if it is a hal0 of this HAL0_HOME."""
+    if (other := folder.at(port)) is not None and other.runs:
+        who = f"by hal0 (pid {other.launcher.pid}, {other.config}); `hal0 down --port {port}` stops it"
+        raise ConfigError((_taken(host, port, who),))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -84,63 +100,18 @@ def require_free_port(host: str, port: int) -> None:
             raise ConfigError((problem,)) from error
 
 
-def _joins_a_cluster() -> bool:
-    """Whether Serve will use a Ray that runs already, whose nodes it knows better than we do here."""
-    return "RAY_ADDRESS" in os.environ or CURRENT_CLUSTER.exists()
+def _taken(host: str, port: int, who: str) -> str:
+    return f"http_options.port: {port} on {host} is used already {who}; allowed: a free port"
 
 
-def url_of(host: str, port: int) -> str:
-    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "::1": "[::1]"}.get(host, host)
-    return f"http://{shown}:{port}"
-
-
-def _start(config_path: Path, resources: Mapping[str, float]) -> subprocess.Popen[bytes]:
-    """`serve run` under a guard, so that it dies with us however we die."""
-    serve = Path(sys.executable).with_name("serve")
-    program = str(serve) if serve.exists() else shutil.which("serve") or "serve"
-    environment = SERVE_ENVIRONMENT | dict(os.environ)
-    if resources:
-        environment["RAY_OVERRIDE_RESOURCES"] = json.dumps(dict(resources))
-    return subprocess.Popen(
-        guarded((program, "run", str(config_path)), signal.SIGINT, STOP_GRACE_S),
-        stdin=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def _wait_until_it_answers(server: subprocess.Popen[bytes], host: str, port: int) -> bool:
-    """False if `serve run` ended instead, or says nothing for too long."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while server.poll() is None and time.monotonic() < deadline:
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"{url_of(host, port)}/health", timeout=PROBE_TIMEOUT_S) as response,
-        ):
-            if response.status == 200:
-                return True
-        time.sleep(POLL_S)
-    return False
-
-
-def _failed(server: subprocess.Popen[bytes]) -> int:
-    print(f"hal0: `serve run` ended with exit code {server.returncode}; its output above says why.", file=sys.stderr)
-    return 1
-
-
-def _silent() -> int:
-    print(f"hal0: no answer within {START_TIMEOUT_S:g} s; the output above says why.", file=sys.stderr)
-    return 1
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """Let the guard end everything; a second signal does not cut that short."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    assert server.stdin is not None
-    server.stdin.close()
-    server.wait()
-
-
-def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
-    raise Stopped
+def joins_a_cluster(environ: Mapping[str, str], current: Path) -> bool:
+    """Whether Serve is to use a Ray that runs already, whose nodes it knows better than we do here: one that
+    RAY_ADDRESS names, or that `ray start` has started on this machine and that still answers."""
+    if environ.get("RAY_ADDRESS"):
+        return True
+    try:
+        host, _, port = current.read_text().strip().rpartition(":")
+        with socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S):
+            return True
+    except (OSError, ValueError):
+        return False

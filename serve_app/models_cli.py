@@ -104,7 +104,7 @@ def _interrupt() -> Iterator[Event]:
 
 def _slots(config: Path) -> tuple[SlotSpec, ...]:
     try:
-        return load_config_file(config)[0].slots
+        return load_config_file(config).serving.slots
     except ConfigError as error:
         refuse(error.problems)
 

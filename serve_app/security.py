@@ -34,7 +34,7 @@ class Keys:
     def __bool__(self) -> bool:
         return bool(self._keys)
 
-    def any(self) -> str | None:
+    def one(self) -> str | None:
         """One of them, for this program to ask its own server with; None if there is none."""
         return self._keys[0].decode() if self._keys else None
 

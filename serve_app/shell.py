@@ -9,6 +9,8 @@ import click
 
 DEFAULT_CONFIG = Path("configs/hal0.yaml")
 WRONG_USE = 2
+NOT_RUNNING = 3
+"""As `systemctl status` has it."""
 
 
 def refuse(problems: Iterable[str]) -> NoReturn:

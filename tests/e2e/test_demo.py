@@ -28,7 +28,7 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
-CONFIGURED = load_config_file(ROOT / "configs" / "demo.yaml")[0].slots
+CONFIGURED = load_config_file(ROOT / "configs" / "demo.yaml").serving.slots
 SLOTS = [slot.name for slot in CONFIGURED]
 TWICE = pytest.mark.parametrize("visit", ["cold", "warm"])
 

@@ -149,7 +149,19 @@ class ServerPark:
         port = free_port()
         config = home / "config.yaml"
         config.write_text(config_text.replace("PORT", str(port)))
-        self._current = Server(config, port, home, env or {}, self.folder / f"server{self._count}.log", launcher)
+        return self._start(config, port, home, env or {}, key, launcher)
+
+    def again(self, server: Server) -> Server:
+        """Another start of one that has ended: the same home, the same configuration."""
+        assert server.popen.poll() is not None
+        self._count += 1
+        port = int(server.url.rpartition(":")[2])
+        return self._start(server.home / "config.yaml", port, server.home, {}, None, UP)
+
+    def _start(
+        self, config: Path, port: int, home: Path, env: Mapping[str, str], key: object, launcher: Launcher
+    ) -> Server:
+        self._current = Server(config, port, home, env, self.folder / f"server{self._count}.log", launcher)
         self._current_key = key
         self._current.wait_until_ready()
         return self._current

@@ -45,11 +45,11 @@ def written(folder: Path, args: object, **more: object) -> Path:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_load_and_their_policy_reads_the_same_slots(path: Path) -> None:
-    config, host, port = load_config_file(path)
+    file = load_config_file(path)
     (application,) = yaml.safe_load(path.read_text())["applications"]
     assert application["autoscaling_policy"]["policy_kwargs"]["config"] == application["args"]
-    assert config == parse_config(application["args"])
-    assert (host, port) == ("127.0.0.1", 8080)
+    assert file.serving == parse_config(application["args"])
+    assert (file.host, file.port, file.secure) == ("127.0.0.1", 8080, False)
 
 
 def test_some_files_are_shipped() -> None:
@@ -213,8 +213,9 @@ def test_where_to_listen_is_checked(tmp_path: Path, http: object, expected: str)
     assert str(refused.value).startswith(expected)
 
 
-def test_it_listens_where_serve_does_by_default(tmp_path: Path) -> None:
-    assert load_config_file(written(tmp_path, {"slots": [raw_slot()]}))[1:] == ("127.0.0.1", 8000)
+def test_it_listens_on_loopback_by_default(tmp_path: Path) -> None:
+    file = load_config_file(written(tmp_path, {"slots": [raw_slot()]}))
+    assert (file.host, file.port) == ("127.0.0.1", 8000)
 
 
 def test_check_lists_the_slots(tmp_path: Path) -> None:

@@ -111,10 +111,10 @@ def test_the_readme_has_every_route_and_no_other() -> None:
 
 
 def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
-    config, host, port = load_config_file(ROOT / "configs" / "hal0.yaml")
+    shipped = load_config_file(ROOT / "configs" / "hal0.yaml")
     rows = [row["slot"].strip("`") for row in table(section(read("README.md"), "The slots of configs/hal0.yaml"))]
-    assert rows == [slot.name for slot in config.slots]
-    assert f"http://{host}:{port}" in read("README.md")
+    assert rows == [slot.name for slot in shipped.serving.slots]
+    assert f"http://{shipped.host}:{shipped.port}" in read("README.md")
 
 
 @pytest.mark.parametrize(

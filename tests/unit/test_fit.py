@@ -16,6 +16,7 @@ from serve_app.cli import main
 from serve_app.config import ConfigError, parse_config
 from serve_app.fit import oversized
 from serve_app.fit_check import estimated_needs, this_machine, wants_of
+from serve_app.launch.up_run import UpOptions
 from serve_app.placement import GIB, claim_of
 from serve_app.want import Want, in_words
 
@@ -229,7 +230,7 @@ def test_check_tells_what_each_slot_claims_and_needs(tmp_path: Path, monkeypatch
 def test_up_refuses_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(launcher, "CURRENT_CLUSTER", tmp_path / "none")
-    monkeypatch.setattr(launcher, "_start", lambda *_: pytest.fail("it must not start anything"))
+    monkeypatch.setattr(launcher, "Run", lambda *_: pytest.fail("it must not start anything"))
     path = written(tmp_path, vram("chat", 24))
     with pytest.raises(ConfigError, match=r"args\.slots\[0\] \(chat\)\.resources\.custom\.vram_gib: 24 does not fit"):
-        launcher.up(Path(path), {"vram_gib": 16})
+        launcher.up(Path(path), UpOptions({"vram_gib": 16}))
