@@ -30,6 +30,7 @@ class SlotPolicy:
         self._config = parse_config(config)
         self._scheduler: Any = None
         self._bulletin: Any = None
+        self._pace: Any = None
         self._posted: Any = None
         self._nodes: dict[str, NodeSeen] = {}
         self._nodes_at = -NODES_FRESH_S
@@ -52,6 +53,7 @@ class SlotPolicy:
     def _changes(self, contexts: "Mapping[DeploymentID, AutoscalingContext]") -> "dict[DeploymentID, int]":
         from serve_app.bulletin import Verdict
         from serve_app.fleet import Fleet
+        from serve_app.pace import set_pause
 
         self._set_up(next(iter(contexts)).app_name)
         sightings = self._bulletin.sightings()
@@ -62,6 +64,7 @@ class SlotPolicy:
             nodes=self._living_nodes(sightings.available_gib),
             targets={deployment.name: context.target_num_replicas for deployment, context in contexts.items()},
         )
+        set_pause(self._pace.pause_s(fleet, time.monotonic()))
         decision = self._scheduler.decide(fleet, time.time())
         verdict = Verdict(decision.waits, decision.yielding)
         if verdict != self._posted:
@@ -78,9 +81,11 @@ class SlotPolicy:
         """Not in the constructor, which also runs where there is no cluster."""
         from serve_app.bulletin import Bulletin
         from serve_app.nodes import alive_nodes
+        from serve_app.pace import Pace, usual_pause_s
         from serve_app.policy.scheduling import Scheduler
 
         if self._scheduler is None:
+            self._pace = Pace(usual_pause_s())
             self._scheduler = Scheduler(rules_for(self._config, [node.total for node in alive_nodes().values()]))
             self._bulletin = Bulletin(application)
 

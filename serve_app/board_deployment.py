@@ -35,7 +35,7 @@ from serve_app.warm_workers import WarmWorkers
 logger = logging.getLogger("hal0.board")
 
 ROLL_CALL_S = 1.0
-POST_S = 0.05
+POST_S = 0.02
 """At most so often the policy is told what has changed."""
 REPOST_S = 1.0
 """At least so often it is told that the board lives."""
@@ -90,6 +90,7 @@ class BoardDeployment:
         self._board.replica_news(news, time.time())
         if news.state is SlotState.OFFLINE:
             self._loaded.discard(news.replica)
+            self._orders.dismiss(news.replica)
         elif news.state is SlotState.READY and news.replica not in self._loaded:
             self._loaded.add(news.replica)
             self._warm_workers.taken(news.node)

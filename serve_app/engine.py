@@ -45,6 +45,8 @@ AnyProcess = EngineProcess | NativeProcess | FrontedProcess
 LOOPBACK = "127.0.0.1"
 FIRST_POLL_S = 0.01
 SLOWEST_POLL_S = 0.25
+POLL_SHARE = 0.1
+"""Of the time that a load has taken: so much longer it takes at most until it is noticed."""
 PORT_TRIES = 3
 PORT_TAKEN = ("address already in use", "couldn't bind", "http server error")
 REASON_LINES = 20
@@ -293,7 +295,7 @@ class Engine:
 
     async def _until_ready(self, process: AnyProcess, endpoint: Endpoint) -> None:
         """Four exits: ready, the process died, the load's deadline, or the load was cancelled."""
-        poll_s, shown = FIRST_POLL_S, LoadReport(SlotState.STARTING)
+        began, shown = time.monotonic(), LoadReport(SlotState.STARTING)
         died = asyncio.ensure_future(process.wait())
         try:
             while True:
@@ -308,8 +310,7 @@ class Engine:
                     shown = self._show_warming(health.progress, process, shown)
                 if health.state is HealthState.READY:
                     return
-                await asyncio.wait([died], timeout=poll_s)
-                poll_s = min(poll_s * 1.5, SLOWEST_POLL_S)
+                await asyncio.wait([died], timeout=poll_pause_s(time.monotonic() - began))
         finally:
             died.cancel()
 
@@ -350,6 +351,11 @@ class Engine:
         # One that hangs takes its whole grace, and holds its device meanwhile.
         await running.process.stop()
         self._load = None
+
+
+def poll_pause_s(loading_s: float) -> float:
+    """Between two questions to an engine that has been loading for so long."""
+    return min(max(FIRST_POLL_S, POLL_SHARE * loading_s), SLOWEST_POLL_S)
 
 
 def how_it_ended(code: int) -> str:

@@ -13,7 +13,7 @@ class OrderBook:
     """One queue for each replica that asks. An order that waits already is not given twice."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, asyncio.Queue[Order]] = {}
+        self._waiting: dict[str, asyncio.Queue[Order | None]] = {}
         self._given: dict[str, set[Order]] = {}
 
     def give(self, replica: str, order: Order) -> None:
@@ -23,18 +23,24 @@ class OrderBook:
             self._queue(replica).put_nowait(order)
 
     async def next_for(self, replica: str, wait_s: float) -> Order | None:
-        """None if there is none within `wait_s`."""
+        """None if there is none within `wait_s`, or if the replica is dismissed."""
         try:
             async with asyncio.timeout(wait_s):
                 order = await self._queue(replica).get()
         except TimeoutError:
             return None
-        self._given.get(replica, set()).discard(order)
+        if order is not None:
+            self._given.get(replica, set()).discard(order)
         return order
+
+    def dismiss(self, replica: str) -> None:
+        """It leaves: its call that waits is answered now. An answer to one that is gone would block Ray, and with it
+        all that the board does, for a second."""
+        self._queue(replica).put_nowait(None)
 
     def forget(self, replica: str) -> None:
         self._waiting.pop(replica, None)
         self._given.pop(replica, None)
 
-    def _queue(self, replica: str) -> "asyncio.Queue[Order]":
+    def _queue(self, replica: str) -> "asyncio.Queue[Order | None]":
         return self._waiting.setdefault(replica, asyncio.Queue())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -35,6 +36,9 @@ class SlotDeployment:
     """Serve starts and stops it; the engine inside is loaded as soon as it exists."""
 
     def __init__(self, raw_slot: Mapping[str, Any], device: str, board: Any) -> None:
+        # Serve collects garbage when this returns, for about 0.1 s in which the engine would not be started. What has
+        # been imported lives for ever, and need not be looked through.
+        gc.freeze()
         self._slot = parse_slot(raw_slot)
         context = serve.get_replica_context()
         self._replica = context.replica_id.unique_id

@@ -47,4 +47,4 @@ class TrafficReporter:
                     told |= changed
                 except Exception as error:
                     logger.info("the board did not take a report: %s", error)
-            await asyncio.sleep(TELL_S)
+                await asyncio.sleep(TELL_S)

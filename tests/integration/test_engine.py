@@ -18,7 +18,7 @@ from providers.devices import Device
 from providers.errors import ProviderError
 from providers.pulling import ModelUnavailable, PullCancelled, PullProgress
 from providers.spec import SlotSpec
-from serve_app.engine import Engine, LoadReport
+from serve_app.engine import FIRST_POLL_S, SLOWEST_POLL_S, Engine, LoadReport, poll_pause_s
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.lifecycle import SlotState as S
 from serve_app.models import ModelUse
@@ -154,6 +154,13 @@ async def test_a_load_reports_its_steps(make: MakeBench) -> None:
     assert [bench.reports[at].needs for at in (0, 2)] == [NEEDS, NEEDS]
     assert running.process.alive and not running.lost.done()
     assert await bench.engine.ensure_ready() is running
+
+
+@pytest.mark.parametrize("loading_s", [0.0, 0.05, 0.3, 1.0, 2.0, 10.0, 300.0])
+def test_a_load_that_is_done_is_noticed_soon_for_its_length(loading_s: float) -> None:
+    pause_s = poll_pause_s(loading_s)
+    assert FIRST_POLL_S <= pause_s <= SLOWEST_POLL_S
+    assert pause_s <= max(FIRST_POLL_S, 0.1 * loading_s)
 
 
 async def test_all_who_wait_share_one_load(make: MakeBench) -> None:

@@ -50,3 +50,14 @@ async def test_what_a_replica_that_is_gone_was_to_do_is_forgotten() -> None:
     assert await book.next_for("r1", 0) is None
     book.give("r1", Order.ABORT)
     assert await book.next_for("r1", 0) is Order.ABORT
+
+
+async def test_a_replica_that_leaves_is_not_kept_waiting() -> None:
+    book = OrderBook()
+    waiting = asyncio.create_task(book.next_for("r1", PATIENCE_S))
+    other = asyncio.create_task(book.next_for("r2", PATIENCE_S))
+    await asyncio.sleep(0)
+    book.dismiss("r1")
+    await asyncio.wait([waiting, other], return_when=asyncio.FIRST_COMPLETED)
+    assert waiting.done() and waiting.result() is None and not other.done()
+    other.cancel()

@@ -104,3 +104,17 @@ async def test_it_ends_when_it_is_cancelled_in_the_moment_of_waking() -> None:
     async with reporting(board, chat=chat) as reporter:
         await board.has_heard(1)
         reporter.wake()
+
+
+async def test_a_look_that_finds_nothing_new_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pause is after a report, so that reports are not too many."""
+    board, chat = Board(), Pool()
+    async with reporting(board, chat=chat) as reporter:
+        await board.has_heard(1)
+        await asyncio.sleep(0.01)
+        monkeypatch.setattr(module, "TELL_S", 3600.0)
+        reporter.wake()
+        await asyncio.sleep(0.01)
+        chat.traffic = Traffic(0, 1, 0, None)
+        reporter.wake()
+        await board.has_heard(2)

@@ -1,9 +1,12 @@
 """How many idle workers a node lacks."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from serve_app.launch.environment import FAST_PATH
 from serve_app.warm_workers import COMMON, RAYLET, STARTING_S, Shortage, idle_workers, wish
 
 NIL_ACTOR, NIL_JOB = b"\xff" * 16, b"\xff" * 4
@@ -63,3 +66,15 @@ def test_the_wish_is_for_workers_that_any_replica_may_become() -> None:
     request = wish(2)
     assert request.num_workers == 2 and not request.HasField("job_id")
     assert request.runtime_env_info.serialized_runtime_env == "{}" and request.keep_alive_duration_secs > 3600
+
+
+def test_what_workers_take_in_before_they_are_needed_is_what_a_replica_needs() -> None:
+    needed = {
+        "serve_app.slot",
+        "ray.serve._private.replica",
+        "ray.serve._private.controller",
+        "anyio._backends._asyncio",
+    }
+    code = f"import sys, {FAST_PATH['RAY_preload_python_modules']}; print(*({needed} - set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
