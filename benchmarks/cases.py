@@ -1,140 +1,180 @@
-"""What is measured: the cases, and how one round of one of them runs."""
+"""What is measured: the cases, and on which paths."""
 
-import time
+import base64
+import random
+import struct
+import zlib
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from functools import cache
+from typing import Any
 
-from benchmarks.engines import BareEngines
-from benchmarks.load import Address, Seen, first_byte_s, load
-from benchmarks.slots import CHAT, COLD, EMBED, LOOP, THROTTLED
-from benchmarks.statistics import Comparison, percentile
+from benchmarks.bare import AGAIN
+from benchmarks.peers import LITELLM, NAIVE
+from benchmarks.router import ROUTER
+from benchmarks.servers import HAPROXY, PLAIN, UP
+from benchmarks.sides import Request
+from benchmarks.slots import CHAT, COLD, CROWD, EMBED, INSTANT, LEFT, LOOP, MANY, PACED, RERANK, VISION
+from benchmarks.statistics import Comparison
+from benchmarks.voice_slots import HEARING, SPEAKING
 
-CHAT_PATH, EMBEDDINGS_PATH = "/v1/chat/completions", "/v1/embeddings"
-REST_S = 0.3
-"""Between two loads, so that an engine notices that the clients of the first have left."""
-COLD_TIMEOUT_S = 60.0
+CHAT_PATH, EMBEDDINGS_PATH, RERANK_PATH = "/v1/chat/completions", "/v1/embeddings", "/v1/rerank"
+IDLE = 1000
+PICTURE_PIXELS = 1700
+"""Of each side: 8 MiB of noise, which no format makes smaller."""
 
 
 class Measure(StrEnum):
     FIRST_BYTE = "first byte"
-    TOKENS = "tokens"
+    STREAMS = "streams"
+    PACED = "paced"
     REQUESTS = "requests"
+    ANSWER = "answer"
     COLD_START = "cold start"
+    SWAP = "swap"
+    IDLE = "idle"
+    HELD = "held"
+    """In memory, by idle connections."""
+    HEAR = "hear"
+    SPEAK = "speak"
 
 
 METRICS: Mapping[Measure, Mapping[str, tuple[str, Comparison]]] = {
-    Measure.FIRST_BYTE: {
-        "median": ("ms", Comparison.DIFFERENCE),
-        "p99": ("ms", Comparison.DIFFERENCE),
+    Measure.FIRST_BYTE: {"median": ("ms", Comparison.DIFFERENCE), "p99": ("ms", Comparison.DIFFERENCE)},
+    Measure.STREAMS: {"rate": ("tokens/s", Comparison.RATIO)},
+    Measure.PACED: {
+        "rate": ("tokens/s", Comparison.RATIO),
+        "gap p50": ("ms", Comparison.DIFFERENCE),
+        "gap p99": ("ms", Comparison.DIFFERENCE),
     },
-    Measure.TOKENS: {"rate": ("tokens/s", Comparison.RATIO)},
     Measure.REQUESTS: {"rate": ("requests/s", Comparison.RATIO)},
+    Measure.ANSWER: {"median": ("ms", Comparison.DIFFERENCE)},
     Measure.COLD_START: {"time": ("ms", Comparison.DIFFERENCE)},
+    Measure.SWAP: {"time": ("ms", Comparison.DIFFERENCE)},
+    Measure.IDLE: {"median": ("ms", Comparison.DIFFERENCE), "p99": ("ms", Comparison.DIFFERENCE)},
+    Measure.HELD: {"memory": ("KiB a connection", Comparison.DIFFERENCE)},
+    Measure.HEAR: {"median": ("ms", Comparison.DIFFERENCE)},
+    Measure.SPEAK: {"first byte": ("ms", Comparison.DIFFERENCE)},
 }
 """The figures that each kind of case yields: unit, and how they compare."""
-
-Figures = dict[str, float]
-
-
-class Path(Protocol):
-    """A way to an engine, which is compared with the engine itself."""
-
-    name: str
-
-    def running(self) -> AbstractContextManager[None]: ...
-    def offers(self, slot: str) -> bool: ...
-    def address(self, slot: str) -> Address: ...
-    def make_cold(self, slot: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
+    """`also`: paths that it is measured on beside `hal0 up`."""
+
     name: str
     title: str
     measure: Measure
     slot: str
-    path: str
-    body: Mapping[str, Any]
+    request: Request
     clients: tuple[int, ...] = (1,)
+    also: tuple[str, ...] = ()
 
-    def request(self) -> dict[str, Any]:
-        return {"model": self.slot, **self.body}
+
+def _chat(max_tokens: int, stream: bool) -> Request:
+    message = {"role": "user", "content": "Hello"}
+    return Request(CHAT_PATH, {"messages": [message], "max_tokens": max_tokens, "stream": stream, "temperature": 0})
+
+
+def _embeddings(given: str | list[str]) -> Request:
+    return Request(EMBEDDINGS_PATH, {"input": given})
+
+
+def _rerank(documents: int) -> Request:
+    texts = [f"document {index} is about tea, coffee and water" for index in range(documents)]
+    return Request(RERANK_PATH, {"query": "what is tea?", "documents": texts})
 
 
 @dataclass(frozen=True, slots=True)
-class Effort:
-    """How long to measure: seconds of one load, and rounds of bare engine and path in turn."""
+class Picture(Request):
+    """A chat about a picture of 8 MiB, which is made when it is first asked for."""
 
-    seconds: float
-    token_seconds: float
-    rounds: int
-
-    def seconds_of(self, measure: Measure) -> float:
-        return self.token_seconds if measure is Measure.TOKENS else self.seconds
+    def to(self, slot: str) -> dict[str, Any]:
+        picture = {"type": "image_url", "image_url": {"url": picture_url(PICTURE_PIXELS)}}
+        content = [{"type": "text", "text": "What is this?"}, picture]
+        return Request.to(self, slot) | {"messages": [{"role": "user", "content": content}]}
 
 
-QUICK = Effort(seconds=1.0, token_seconds=2.0, rounds=2)
-FULL = Effort(seconds=4.0, token_seconds=6.0, rounds=5)
+@cache
+def picture_url(pixels: int) -> str:
+    """A square PNG of noise."""
+    noise = random.Random(0)
+    rows = b"".join(b"\0" + noise.randbytes(3 * pixels) for _ in range(pixels))
+    head = struct.pack(">IIBBBBB", pixels, pixels, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in parts
+    )
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
-def _chat(max_tokens: int, stream: bool) -> dict[str, Any]:
-    message = {"role": "user", "content": "Hello"}
-    return {"messages": [message], "max_tokens": max_tokens, "stream": stream, "temperature": 0}
-
+_EVERY = (AGAIN, PLAIN, HAPROXY, LITELLM, NAIVE)
+_OURS = (AGAIN, PLAIN, HAPROXY)
+_INSTANT_CHAT, _PACED_CHAT = _chat(4, False), _chat(1000, True)
+_NO_REQUEST = Request("", {})
+"""What hears and speaks has requests of its own."""
 
 CASES = (
-    Case("first-byte", "First byte of a stream", Measure.FIRST_BYTE, CHAT, CHAT_PATH, _chat(4, True)),
     Case(
-        *("tokens", "Tokens, engine at 50 a second and stream", Measure.TOKENS, THROTTLED, CHAT_PATH, _chat(200, True)),
+        *("first-byte", "First byte of a stream, instant engine", Measure.FIRST_BYTE, INSTANT, _chat(4, True)),
+        also=_EVERY,
+    ),
+    Case(
+        *("first-byte-real", "First byte of a stream, tiny model", Measure.FIRST_BYTE, CHAT, _chat(4, True)),
+        also=(AGAIN, ROUTER),
+    ),
+    Case(*("chat-1", "Short chats, instant engine", Measure.REQUESTS, INSTANT, _INSTANT_CHAT), also=(LITELLM, NAIVE)),
+    Case(
+        *("chat", "Short chats, instant engine", Measure.REQUESTS, INSTANT, _INSTANT_CHAT),
+        clients=(CROWD,),
+        also=_EVERY,
+    ),
+    Case(
+        *("chat-real", "Short chats, tiny model", Measure.REQUESTS, CHAT, _INSTANT_CHAT),
+        clients=(1, CROWD),
+        also=(ROUTER,),
+    ),
+    Case(
+        *("long-stream", "Long streams, tiny model at full speed", Measure.STREAMS, LOOP, _chat(3000, True)),
         clients=(1, 8),
+        also=(ROUTER,),
+    ),
+    Case(*("paced-1", "Streams of 50 tokens/s", Measure.PACED, PACED, _PACED_CHAT)),
+    Case(*("paced-8", "Streams of 50 tokens/s", Measure.PACED, PACED, _PACED_CHAT), clients=(8,), also=(LITELLM,)),
+    Case(*("paced", "Streams of 50 tokens/s", Measure.PACED, PACED, _PACED_CHAT), clients=(64,), also=(*_OURS, NAIVE)),
+    Case(*("paced-many", "Streams of 50 tokens/s", Measure.PACED, PACED, _PACED_CHAT), clients=(MANY,), also=(AGAIN,)),
+    Case(
+        *("embeddings-1", "Short embeddings", Measure.REQUESTS, EMBED, _embeddings("a short text")),
+        also=(ROUTER,),
     ),
     Case(
-        *("tokens-stress", "Tokens, tiny engine at full speed", Measure.TOKENS, LOOP, CHAT_PATH, _chat(3000, True)),
-        clients=(1, 8),
+        *("embeddings", "Short embeddings", Measure.REQUESTS, EMBED, _embeddings("a short text")),
+        clients=(CROWD,),
+        also=(*_OURS, ROUTER),
     ),
     Case(
-        *("embeddings", "Short embeddings", Measure.REQUESTS, EMBED, EMBEDDINGS_PATH, {"input": "a short text"}),
-        clients=(1, 8, 16, 32),
+        *("embeddings-64", "Embeddings of 64 texts", Measure.ANSWER, EMBED, _embeddings(["a short text"] * 64)),
+        also=(ROUTER,),
     ),
+    Case(*("rerank-100", "Rerank of 100 documents", Measure.ANSWER, RERANK, _rerank(100)), also=(ROUTER,)),
     Case(
-        *("chat", "Short chats, not streamed", Measure.REQUESTS, CHAT, CHAT_PATH, _chat(4, False)),
-        clients=(1, 8, 32),
+        *("picture", "Chat about a picture of 8 MiB", Measure.ANSWER, VISION),
+        Picture(CHAT_PATH, {"max_tokens": 4, "temperature": 0}),
+        also=(ROUTER,),
     ),
-    Case("cold-start", "Cold start to first byte", Measure.COLD_START, COLD, CHAT_PATH, _chat(4, True)),
+    Case(*("transcription", "A short sound heard", Measure.HEAR, HEARING, _NO_REQUEST)),
+    Case(*("speech", "Two sentences spoken", Measure.SPEAK, SPEAKING, _NO_REQUEST)),
+    Case(*("cold-start", "Cold start", Measure.COLD_START, COLD, _chat(4, True)), also=(AGAIN, PLAIN, ROUTER)),
+    Case(*("swap", "Swap of two slots", Measure.SWAP, LEFT, _chat(4, True)), also=(AGAIN, PLAIN)),
+    Case(*("held", f"{IDLE} idle connections", Measure.HELD, INSTANT, _chat(4, True)), also=(HAPROXY,)),
+    Case(
+        *("idle", f"First byte beside {IDLE} idle connections", Measure.IDLE, INSTANT, _chat(4, True)),
+        also=(HAPROXY,),
+    ),
 )
 
 
-def warm_up(path: Path, case: Case) -> None:
-    """The slot is loaded, and every code path on the way has run once."""
-    first_byte_s(path.address(case.slot), case.path, case.request(), COLD_TIMEOUT_S)
-
-
-def bare_round(bare: BareEngines, case: Case, clients: int, effort: Effort) -> Figures:
-    if case.measure is Measure.COLD_START:
-        return {"time": bare.cold_start_s(case.path, case.request()) * 1000}
-    return _load(bare.address(case.slot), case, clients, effort)
-
-
-def path_round(path: Path, case: Case, clients: int, effort: Effort) -> Figures:
-    if case.measure is Measure.COLD_START:
-        path.make_cold(case.slot)
-        return {"time": first_byte_s(path.address(case.slot), case.path, case.request(), COLD_TIMEOUT_S) * 1000}
-    return _load(path.address(case.slot), case, clients, effort)
-
-
-def _load(address: Address, case: Case, clients: int, effort: Effort) -> Figures:
-    time.sleep(REST_S)
-    return figures(case.measure, load(address, case.path, case.request(), clients, effort.seconds_of(case.measure)))
-
-
-def figures(measure: Measure, seen: Seen) -> Figures:
-    if measure is Measure.FIRST_BYTE:
-        times_ms = [seconds * 1000 for seconds in seen.first_byte_s]
-        return {"median": percentile(times_ms, 50), "p99": percentile(times_ms, 99)}
-    if measure is Measure.TOKENS:
-        # The events at both ends mark the span; counting one of them too many would favour short spans.
-        return {"rate": (seen.events - 1) / seen.event_span_s}
-    return {"rate": seen.requests / seen.seconds}
+def runs_on(case: Case, path: str) -> bool:
+    return path == UP or path in case.also

@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.report import TARGETS, Measurement
 from benchmarks.statistics import Comparison
 
+SHOWN = {Comparison.RATIO: ("requests/s", "tokens/s"), Comparison.DIFFERENCE: ("ms",)}
 LABELS = {Comparison.RATIO: "of the bare engine", Comparison.DIFFERENCE: "ms added to the bare engine"}
 
 
@@ -13,7 +14,7 @@ def draw(folder: Path, measurements: Sequence[Measurement]) -> tuple[str, ...]:
     """One picture of ratios and one of differences; their file names."""
     names = []
     for comparison in Comparison:
-        chosen = [one for one in measurements if one.comparison is comparison]
+        chosen = [one for one in measurements if one.comparison is comparison and one.unit in SHOWN[comparison]]
         if chosen:
             names.append(f"{comparison.value}.png")
             _draw(folder / names[-1], chosen, comparison)

@@ -6,8 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.servers import HAPROXY, PLAIN
-from benchmarks.statistics import Comparison, Spread, compare, spread
+from benchmarks.peers import LITELLM, NAIVE
+from benchmarks.router import ROUTER
+from benchmarks.servers import PLAIN, UP
+from benchmarks.slots import CROWD
+from benchmarks.statistics import CONFIDENCE, Comparison, Spread, Verdict, compare, compared, spread, verdict
+
+NAME = "latest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +42,53 @@ Targets = Mapping[tuple[str, int, str], Mapping[str, float]]
 """By case, clients and metric: the bound of each path that has one. A ratio is to be above it, a difference below."""
 
 TARGETS: Targets = {
-    ("first-byte", 1, "median"): {HAPROXY: 3.0, PLAIN: 15.0},
-    ("tokens", 1, "rate"): {HAPROXY: 0.95},
-    ("tokens", 8, "rate"): {HAPROXY: 0.9},
-    ("embeddings", 16, "rate"): {HAPROXY: 0.6},
+    ("first-byte", 1, "median"): {UP: 2.0},
+    ("first-byte", 1, "p99"): {UP: 5.0},
+    ("paced", 64, "rate"): {UP: 0.97},
+    ("paced", 64, "gap p99"): {UP: 10.0},
+    ("embeddings", CROWD, "rate"): {UP: 0.6},
+    ("cold-start", 1, "time"): {UP: 500.0, PLAIN: 2000.0},
+    ("swap", 1, "time"): {UP: 1000.0},
 }
+
+PeerTargets = Mapping[tuple[str, int, str], Mapping[str, float]]
+"""By case, clients and metric: how many times a peer's rate `hal0 up` is to reach, each relative to the bare engine."""
+
+PEER_TARGETS: PeerTargets = {
+    ("chat", CROWD, "rate"): {NAIVE: 10.0, LITELLM: 10.0},
+    ("chat-real", CROWD, "rate"): {ROUTER: 1.0},
+    ("embeddings", CROWD, "rate"): {ROUTER: 1.0},
+}
+PEERS = (ROUTER, LITELLM, NAIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """`hal0 up` and a peer in one case, each against the bare engine of its own rounds; `target` None: no aim."""
+
+    ours: Measurement
+    peer: Measurement
+    target: float | None
+
+    @property
+    def result(self) -> Spread:
+        """How many times the peer's rate; or milliseconds more than the peer adds."""
+        comparison = self.ours.comparison
+        peer = compared(self.peer.bare, self.peer.ours, comparison)
+        return compare(peer, compared(self.ours.bare, self.ours.ours, comparison), comparison)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        return None if self.target is None else verdict(self.result, self.target, self.ours.comparison)
+
+
+def rivalries(measurements: Sequence[Measurement], targets: PeerTargets = PEER_TARGETS) -> list[Rivalry]:
+    own = {one.row: one for one in measurements if one.path == UP}
+    return [
+        Rivalry(own[one.row], one, targets.get(one.row, {}).get(one.path))
+        for one in measurements
+        if one.path in PEERS and one.row in own
+    ]
 
 
 def target_text(measurement: Measurement, targets: Targets = TARGETS) -> str:
@@ -50,27 +97,35 @@ def target_text(measurement: Measurement, targets: Targets = TARGETS) -> str:
     return "; ".join(f"{path} {sign} {bound:g}{unit}" for path, bound in bounds.items())
 
 
-def met(measurement: Measurement, targets: Targets = TARGETS) -> bool | None:
+def judged(measurement: Measurement, targets: Targets = TARGETS) -> Verdict | None:
     """None where the path has no target."""
     bound = targets.get(measurement.row, {}).get(measurement.path)
-    if bound is None:
-        return None
-    median = measurement.result.median
-    return median >= bound if measurement.comparison is Comparison.RATIO else median <= bound
+    return None if bound is None else verdict(measurement.result, bound, measurement.comparison)
 
 
 def result_text(measurement: Measurement, targets: Targets = TARGETS) -> str:
-    verdict = {True: ", met", False: ", missed", None: ""}[met(measurement, targets)]
-    result = measurement.result
+    return compared_text(measurement.result, measurement, judged(measurement, targets))
+
+
+def compared_text(result: Spread, measurement: Measurement, verdict: Verdict | None) -> str:
+    end = f", {verdict.value}" if verdict is not None else ""
     if measurement.comparison is Comparison.RATIO:
-        return f"**{result.median:.2f}** ({result.low:.2f} to {result.high:.2f}){verdict}"
-    return f"**{result.median:+.1f} ms** ({result.low:+.1f} to {result.high:+.1f}){verdict}"
+        digits = 2 if result.median >= 0.1 else 4
+        return f"**{result.median:.{digits}f}** ({result.low:.{digits}f} to {result.high:.{digits}f}){end}"
+    digits, unit = digits_of(result.median), measurement.unit.split()[0]
+    low, high = f"{result.low:+.{digits}f}", f"{result.high:+.{digits}f}"
+    return f"**{result.median:+.{digits}f} {unit}** ({low} to {high}){end}"
 
 
 def figure_text(figures: Sequence[float]) -> str:
     shown = spread(figures)
-    digits = 0 if shown.median >= 100 else 1
+    digits = digits_of(shown.median)
     return f"{shown.median:.{digits}f} ({shown.low:.{digits}f} to {shown.high:.{digits}f})"
+
+
+def digits_of(figure: float) -> int:
+    """Decimals worth showing."""
+    return 0 if abs(figure) >= 100 else 1 if abs(figure) >= 10 else 2
 
 
 def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement], plots: Sequence[str]) -> str:
@@ -79,22 +134,46 @@ def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement], plo
         "# What the way through hal0 costs",
         "",
         f"Measured {record['date']} by `python -m benchmarks{' --quick' if record['quick'] else ''}`: {machine}.",
-        "Every round measures the bare engine and then the path, each alone; cells are the medians over "
-        f"{record['rounds']} rounds (least to greatest). The load generator shares the machine with all of it.",
+        "Every round measures the bare engine and then the path, each alone. Cells are medians over rounds "
+        f"({record['rounds']}; {record['cold starts']} cold starts, {record['swaps']} swaps), with the interval that "
+        f"holds the median with {CONFIDENCE:.0%} (between order statistics; the least and the greatest if there are "
+        "fewer than eight rounds, and with fewer than five it holds less). A target within the interval is undecided. "
+        "`bare engine again` is the machine's noise: the bare engine as if it were a path. The load generator shares "
+        "the machine with all of it.",
         "",
+        *_failures(record["failed"]),
         "## Against the bare engine",
         "",
-        "Ratios of rates (1.00 is the bare engine), and milliseconds added.",
+        "Ratios of rates (1.00 is the bare engine), and milliseconds (or KiB) added.",
         "",
         *result_table(measurements),
         "",
+        *_rivals(rivalries(measurements)),
         "## Figures",
         "",
-        *figure_table(measurements, "Bare engine"),
+        *figure_table(measurements, "bare engine"),
         "",
         *(f"![{Path(plot).stem}]({plot})" for plot in plots),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _failures(failed: Sequence[str]) -> Iterable[str]:
+    if failed:
+        yield from ("Left out, since they failed:", "", *(f"- {' '.join(one.split())}" for one in failed), "")
+
+
+def _rivals(found: Sequence[Rivalry]) -> Iterable[str]:
+    if not found:
+        return
+    yield from (f"## {UP} against peers", "")
+    yield "Each against the bare engine of its own rounds: how many times the peer's rate, or milliseconds more."
+    yield from ("", line(["Case", "Clients", "Peer", UP, "Target"]), line(["---", "---:", "---", "---", "---"]))
+    for one in found:
+        cell = compared_text(one.result, one.ours, one.verdict)
+        target = "" if one.target is None else f"≥ {one.target:g}"
+        yield line([f"{one.ours.title}, {one.ours.metric}", str(one.ours.clients), one.peer.path, cell, target])
+    yield ""
 
 
 def result_table(measurements: Sequence[Measurement], targets: Targets = TARGETS) -> Iterable[str]:
@@ -138,30 +217,22 @@ def as_record(measurement: Measurement, targets: Targets = TARGETS) -> dict[str,
     return asdict(measurement) | {
         "result": asdict(measurement.result),
         "target": targets.get(measurement.row, {}).get(measurement.path),
-        "met": met(measurement, targets),
+        "verdict": judged(measurement, targets),
     }
 
 
-def undecided(measurements: Sequence[Measurement], targets: Targets) -> list[Measurement]:
-    """Those with an aim that lies between their rounds: the machine was too busy to tell."""
-    found = []
-    for one in measurements:
-        aim = targets.get(one.row, {}).get(one.path)
-        if aim is not None and one.result.low < aim < one.result.high:
-            found.append(one)
-    return found
-
-
-def undecided_list(found: Iterable[str]) -> Iterable[str]:
-    """`found`: what each of them is called."""
-    if items := [f"- {one}" for one in found]:
-        yield from ("Undecided, since some rounds met the aim and some missed it:", "", *items, "")
+def rivalry_record(one: Rivalry) -> dict[str, Any]:
+    case, clients, metric = one.ours.row
+    named = {"case": case, "clients": clients, "metric": metric, "path": one.ours.path, "peer": one.peer.path}
+    return named | {"result": asdict(one.result), "target": one.target, "verdict": one.verdict}
 
 
 def write(folder: Path, record: Mapping[str, Any], measurements: Sequence[Measurement], plots: Sequence[str]) -> None:
-    """`<date>.json`, `latest.json` and the tables."""
+    """The figures as JSON, and the tables."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**record, "measurements": [as_record(one) for one in measurements]}, indent=1) + "\n"
-    for name in (str(record["date"]), "latest"):
-        (folder / f"{name}.json").write_text(text)
+    found = {
+        "measurements": [as_record(one) for one in measurements],
+        "peers": [rivalry_record(one) for one in rivalries(measurements)],
+    }
+    (folder / f"{NAME}.json").write_text(json.dumps({**record, **found}, indent=1) + "\n")
     (folder / "README.md").write_text(markdown(record, measurements, plots))

@@ -1,4 +1,4 @@
-"""hal0 as a user starts it, in each of the ways that Serve can take its HTTP."""
+"""hal0 as a user starts it, in each of the ways that its HTTP can be taken."""
 
 import contextlib
 import json
@@ -6,80 +6,93 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engines import HOST, free_port, get_json, wait_for
+from benchmarks.engines import HOST, ask, free_port, get_json, wait_for
 from benchmarks.load import Address
-from benchmarks.slots import SlotRecord
+from benchmarks.processes import family_of, processes_of
+from benchmarks.sides import INGRESS_ROLES, Request, Side
+from benchmarks.slots import COLD, SEAT, SlotRecord
 
-PLAIN, HAPROXY, THROUGHPUT = "hal0 serve run", "hal0 HAProxy", "hal0 HAProxy, throughput"
-SWITCHES: Mapping[str, dict[str, str]] = {
-    PLAIN: {},
-    HAPROXY: {"RAY_SERVE_ENABLE_HA_PROXY": "1"},
-    THROUGHPUT: {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
-}
-SERVE_SWITCHES = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "HAL0_API_KEYS")
+UP, PLAIN, HAPROXY = "hal0 up", "hal0 serve run", "hal0 HAProxy"
+SWITCHES_OF_USERS = ("RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_THROUGHPUT_OPTIMIZED", "HAL0_API_KEYS", "RAY_ADDRESS")
+"""What the environment of whoever measures must not decide."""
+RESOURCES = {SEAT: 1}
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
+COLD_TIMEOUT_S = 60.0
+POLL_S = 0.05
+REST_S = 1.5
+"""Before a load, so that what the last one has taken is there again, as it is between the loads of people."""
 
 
-class Hal0:
-    """`python -m serve_app up` with everything of it under one folder, by which all of its processes are known."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How hal0 is started: the command, which is given a configuration last, and switches of its environment."""
 
-    def __init__(self, name: str, slots: Sequence[SlotRecord], folder: Path) -> None:
-        self.name = name
-        self._slots, self._folder = slots, folder
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    haproxy: bool = False
+
+
+_UP = (sys.executable, "-m", "serve_app", "up", "--resources", json.dumps(RESOURCES))
+WAYS: Mapping[str, Way] = {
+    UP: Way(_UP, {}),
+    PLAIN: Way(
+        (str(Path(sys.executable).with_name("serve")), "run"), {"RAY_OVERRIDE_RESOURCES": json.dumps(RESOURCES)}
+    ),
+    HAPROXY: Way(_UP, {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}, haproxy=True),
+}
+
+
+class Server(Side):
+    """A program in the foreground with everything of it under one folder, by which its processes are known."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(name)
+        self._folder = folder
         self._address = Address(HOST, free_port(), "")
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        self._folder.mkdir(parents=True)
-        config = self._folder / "config.yaml"
-        config.write_text(json.dumps(serve_config(self._slots, self._address.port)))
-        log = self._folder / "hal0.log"
+    def served(self, command: Sequence[str], environment: Mapping[str, str], ready: str = "/health") -> Iterator[None]:
+        """`command`, until the context ends; with every process that it left."""
+        log = self._folder / "server.log"
+        own = {name: value for name, value in os.environ.items() if name not in SWITCHES_OF_USERS}
         with log.open("wb") as out:
             popen = subprocess.Popen(
-                [sys.executable, "-m", "serve_app", "up", str(config)],
-                env=self._environment(),
+                command,
+                env={**own, "HAL0_HOME": str(self._folder), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+        def answers() -> bool:
+            require_alive()
+            return ask(self._address, "GET", ready) == 200
+
+        def require_alive() -> None:
+            if popen.poll() is not None:
+                raise RuntimeError(f"{self.name} ended: {log.read_text(errors='replace')[-3000:]}")
+
         try:
-            self._wait_until_ready(popen, log)
+            wait_for(f"{self.name} answers", answers, START_TIMEOUT_S, POLL_S)
             yield
+            require_alive()
         finally:
             self._stop(popen)
-
-    def offers(self, slot: str) -> bool:
-        return True
 
     def address(self, slot: str) -> Address:
         return self._address
 
-    def make_cold(self, slot: str) -> None:
-        """Return when Serve has stopped the slot's last replica."""
-        path = f"/api/slots/{slot}"
-        wait_for(f"{slot} is offline", lambda: get_json(self._address, path)["state"] == "offline", 60, 0.1)
-
-    def _environment(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if name not in SERVE_SWITCHES}
-        own["HAL0_HOME"] = str(self._folder)
-        switches = SWITCHES[self.name]
-        return own | switches | (haproxy_environment(self._folder) if switches else {})
-
-    def _wait_until_ready(self, popen: "subprocess.Popen[bytes]", log: Path) -> None:
-        def answers() -> bool:
-            text = log.read_text(errors="replace")
-            if popen.poll() is not None:
-                raise RuntimeError(f"hal0 up ended: {text[-3000:]}")
-            return "hal0 answers on" in text
-
-        wait_for(f"{self.name} answers", answers, START_TIMEOUT_S, 0.1)
+    def ingress_pids(self) -> list[int]:
+        return [one.pid for one in family_of(self._folder) if one.role in INGRESS_ROLES]
 
     def _stop(self, popen: "subprocess.Popen[bytes]") -> None:
         if popen.poll() is None:
@@ -90,6 +103,44 @@ class Hal0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         popen.wait()
+
+
+class Hal0(Server):
+    """One of `WAYS`."""
+
+    def __init__(self, name: str, slots: Sequence[SlotRecord], folder: Path) -> None:
+        super().__init__(name, folder)
+        self._slots, self._way = slots, WAYS[name]
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self._folder.mkdir(parents=True)
+        config = self._folder / "config.yaml"
+        config.write_text(json.dumps(serve_config(self._slots, self._address.port)))
+        proxy = haproxy_environment(self._folder) if self._way.haproxy else {}
+        with self.served((*self._way.command, str(config)), {**self._way.environment, **proxy}):
+            yield
+
+    def cold_start_s(self, request: Request) -> float:
+        """Once Serve has stopped the slot's last replica."""
+        self._wait_until_offline(COLD)
+        time.sleep(REST_S)
+        return request.first_byte_s(self._address, COLD)
+
+    def swap_s(self, request: Request, leaving: str, coming: str) -> float:
+        request.first_byte_s(self._address, leaving)
+        self._wait_until_offline(coming)
+        time.sleep(REST_S)
+        return request.first_byte_s(self._address, coming)
+
+    def _wait_until_offline(self, slot: str) -> None:
+        path = f"/api/slots/{slot}"
+        wait_for(
+            f"{slot} is offline",
+            lambda: get_json(self._address, path)["state"] == "offline",
+            COLD_TIMEOUT_S,
+            POLL_S,
+        )
 
 
 def serve_config(slots: Sequence[SlotRecord], port: int) -> dict[str, Any]:
@@ -115,16 +166,3 @@ def haproxy_environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     }
-
-
-def processes_of(folder: Path) -> list[int]:
-    """Every living process that has `folder` in its command line or its environment, HAProxy included."""
-    sign = str(folder).encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        with contextlib.suppress(OSError):
-            if sign in (entry / "cmdline").read_bytes() or sign in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-    return found

@@ -11,9 +11,19 @@ from providers.tiny import make_demo_models
 
 SlotRecord = dict[str, Any]
 
-CHAT, LOOP, EMBED, THROTTLED, COLD = "chat", "loop", "embed", "throttled", "cold"
+CHAT, LOOP, EMBED, RERANK, VISION = "chat", "loop", "embed", "rerank", "vision"
+INSTANT, PACED = "instant", "paced"
+"""On the load model of `upstream.py`."""
+COLD, LEFT, RIGHT = "cold", "left", "right"
+STARTED_ANEW = (COLD, LEFT, RIGHT)
+"""By every measurement."""
+SEAT = "seat"
+"""The custom resource of which there is one, and of which `LEFT` and `RIGHT` take one each."""
 TOKENS_PER_S = 50
 PARALLEL = 8
+CROWD = 16
+"""As many requests at once as there are clients where engines are crowded, so that nobody waits for a place."""
+MANY = 256
 
 
 def find_llama_server() -> Path | None:
@@ -29,16 +39,22 @@ def make_slots(folder: Path, llama_server: Path | None) -> tuple[SlotRecord, ...
     options: dict[str, Any] = {"threads": 1}
     if llama_server is not None:
         options["binary"] = str(llama_server)
-    throttled = {
-        "binary": str(_throttled_program(folder)),
-        "extra_args": ["--tokens-per-second", str(TOKENS_PER_S)],
-    }
+    load_model = {"binary": str(_upstream_program(folder))}
+    chat, loop = models["tiny-chat.gguf"], models["tiny-loop.gguf"]
+    short_lived = {"unload_after_s": 0, "idle_after_s": 0}
+    seated = {"idle_after_s": 0, "resources": {"custom": {SEAT: 1}}}
     return (
-        _slot(CHAT, models["tiny-chat.gguf"], "chat", 1024, options),
-        _slot(LOOP, models["tiny-loop.gguf"], "chat", 4096, options),
+        _slot(CHAT, chat, "chat", 1024, options),
+        _slot(LOOP, loop, "chat", 4096, options),
         _slot(EMBED, models["tiny-embed.gguf"], "embedding", 512, options),
-        _slot(THROTTLED, models["tiny-chat.gguf"], "chat", 4096, throttled),
-        _slot(COLD, models["tiny-chat.gguf"], "chat", 1024, options) | {"unload_after_s": 0, "idle_after_s": 0},
+        _slot(RERANK, models["tiny-rerank.gguf"], "rerank", 512, options),
+        _slot(VISION, chat, "vision", 2048, options) | {"companions": {"mmproj": str(models["tiny-mmproj.gguf"])}},
+        _slot(INSTANT, chat, "chat", 1024, load_model | {"extra_args": ["--tokens-per-second", "0"]}),
+        _slot(PACED, chat, "chat", 4096, load_model | {"extra_args": ["--tokens-per-second", str(TOKENS_PER_S)]})
+        | {"parallel_requests": MANY},
+        _slot(COLD, chat, "chat", 1024, options) | short_lived,
+        _slot(LEFT, chat, "chat", 1024, options) | seated,
+        _slot(RIGHT, chat, "chat", 1024, options) | seated,
     )
 
 
@@ -47,19 +63,19 @@ def _slot(name: str, model: Path, capability: str, context_size: int, options: d
         "name": name,
         "provider": "llama.cpp",
         "model": str(model),
-        "capabilities": [capability],
+        "capabilities": [capability] if capability != "vision" else ["chat", "vision"],
         "device": "cpu",
         "context_size": context_size,
-        "parallel_requests": PARALLEL,
+        "parallel_requests": CROWD,
         "unload_after_s": None,
         "options": options,
     }
 
 
-def _throttled_program(folder: Path) -> Path:
+def _upstream_program(folder: Path) -> Path:
     """A slot's `options.binary` is one word. `-P` keeps our module names off the program's import path."""
-    program = folder / "throttled-engine"
-    module = Path(__file__).with_name("throttled_engine.py")
+    program = folder / "upstream"
+    module = Path(__file__).with_name("upstream.py")
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P "{module}" "$@"\n')
     program.chmod(0o755)
     return program

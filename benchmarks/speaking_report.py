@@ -12,8 +12,6 @@ from benchmarks.report import (
     figure_table,
     line,
     result_table,
-    undecided,
-    undecided_list,
 )
 from benchmarks.speaking_cases import AIMS
 
@@ -33,8 +31,8 @@ def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement]) -> 
         "Every round measures `kokoro-onnx` called directly, in one process with one loaded model, and then hal0, each "
         "alone. Both speak the same text with the same voice, with one thread of ONNX Runtime, sentence by sentence "
         "cut alike, and encode it with the same settings, each sentence as soon as it is spoken. Cells are medians "
-        f"over {record['rounds']} rounds, with the least and the greatest. The client shares the machine with all of "
-        "it.",
+        f"over {record['rounds']} rounds, with intervals as in README.md here. The client shares the machine with all "
+        "of it.",
         "",
         "The model is tiny: it computes more than a thousand seconds of speech in one, where Kokoro itself on a CPU "
         "computes a few. So hal0's fixed costs look as large here as they ever can. A ratio above 1 is no wonder where "
@@ -48,9 +46,8 @@ def markdown(record: Mapping[str, Any], measurements: Sequence[Measurement]) -> 
         "",
         *result_table(measurements, AIMS),
         "",
-        "A verdict goes by the median alone. A difference below zero is the machine's other load, not a gain.",
+        "An aim within the interval is undecided. A difference below zero is the machine's other load, not a gain.",
         "",
-        *undecided_list(f"{one.title}, {one.path}" for one in undecided(measurements, AIMS)),
         "## Figures",
         "",
         *figure_table(measurements, BARE),

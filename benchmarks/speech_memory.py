@@ -4,7 +4,7 @@ import contextlib
 import re
 from pathlib import Path
 
-from benchmarks.servers import processes_of
+from benchmarks.processes import processes_of
 from providers.spec import Frozen
 
 

@@ -36,7 +36,7 @@ class EngineConnection(asyncio.Protocol):
         """Of the answer: its head has come; its body's length is known; all has come; another may follow."""
         self._pieces: list[bytes] = []
         self._waiting = 0
-        self._paused = False
+        self._paused, self._last = False, False
 
     @property
     def reusable(self) -> bool:
@@ -45,8 +45,10 @@ class EngineConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is of no class of asyncio's
 
-    async def ask(self, data: bytes) -> None:
-        """Send one request; return when the answer's head has come. Raises `ConnectionBroken`."""
+    async def ask(self, data: bytes, last: bool) -> None:
+        """Send one request; return when the answer's head has come. `last`: no other will follow, whatever the engine
+        says. Raises `ConnectionBroken`."""
+        self._last = last
         self.heard = self._headed = self._sized = self._complete = False
         if self.closed or self._transport is None:
             raise ConnectionBroken("it closed the connection")
@@ -127,7 +129,7 @@ class EngineConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self._headed:
             self._complete = True
-            self._keeps_alive = self._parser.should_keep_alive()
+            self._keeps_alive = not self._last and self._parser.should_keep_alive()
 
     def _break(self, reason: str) -> None:
         self._broken = self._broken or ConnectionBroken(reason)

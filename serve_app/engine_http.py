@@ -57,12 +57,12 @@ class EngineHttp:
         connection = self._idle_one(address)
         if connection is not None:
             try:
-                return await self._asked(connection, data)
+                return await self._asked(connection, data, last)
             except ConnectionBroken:
                 # The engine closed it while it was idle, just as the request was on its way.
                 if connection.heard:
                     raise
-        return await self._asked(await self._connect(address), data)
+        return await self._asked(await self._connect(address), data, last)
 
     def put_back(self, connection: EngineConnection) -> None:
         if not connection.reusable:
@@ -77,9 +77,9 @@ class EngineHttp:
                 connection.abort()
         self._idle.clear()
 
-    async def _asked(self, connection: EngineConnection, data: bytes) -> EngineResponse:
+    async def _asked(self, connection: EngineConnection, data: bytes, last: bool) -> EngineResponse:
         try:
-            await connection.ask(data)
+            await connection.ask(data, last)
         except BaseException:
             connection.abort()
             raise

@@ -53,9 +53,10 @@ class CorkedTransport:
 class EdgeProtocol(HttpToolsProtocol):
     """Its `on_` methods are called by the parser."""
 
-    _unfinished_head = 0
-    """Bytes of a head that has not ended yet."""
-    _headed = False
+    _in_head, _unfinished_head = True, 0
+    """Whether a head is expected or has begun, and how many bytes of it have come."""
+    _moved_on = False
+    """Whether what has just come ended a head or a message."""
     _refusal = NOT_HTTP
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -64,20 +65,21 @@ class EdgeProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
+        self._moved_on = False
         super().data_received(data)
-        if not self._headed:
+        if self._in_head and not self._moved_on:
             self._unfinished_head += len(data)
             if self._unfinished_head > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._refusal = HEAD_TOO_LARGE
                 self.send_400_response("")
 
     def on_headers_complete(self) -> None:
-        self._headed, self._unfinished_head = True, 0
+        self._in_head, self._unfinished_head, self._moved_on = False, 0, True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._headed = False
+        self._in_head = self._moved_on = True
 
     def handle_websocket_upgrade(self) -> None:
         """A WebSocket has its own protocol, which writes whole frames."""

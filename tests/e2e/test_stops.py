@@ -151,6 +151,8 @@ def test_the_next_one_puts_away_what_could_not_be(servers: ServerPark) -> None:
         assert session.is_dir() and record.exists()
 
         again = servers.again(server)
+        # Until then it may be the earlier one that answers.
+        eventually("the next one answers", lambda: "hal0 answers on" in again.output(), 60)
         assert "hal0 has put away what an earlier hal0" in again.output()
         assert orphan.wait(10) == -signal.SIGTERM
         assert stranger.poll() is None

@@ -111,8 +111,9 @@ async def test_a_connection_is_used_again(engines: EngineHttp) -> None:
         assert one.connections == 4
 
 
-async def test_but_not_the_last_of_it(engines: EngineHttp) -> None:
-    answer = JSON.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+@pytest.mark.parametrize("answer", [JSON.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), JSON])
+async def test_but_not_the_last_of_it(engines: EngineHttp, answer: bytes) -> None:
+    """Whatever the engine makes of that."""
     async with peer(always(answer)) as one:
         await ask(engines, one.url, last=True)
         assert b"\r\nConnection: close\r\n" in one.requests[0]

@@ -140,6 +140,24 @@ async def test_a_websocket() -> None:
             assert await socket_.recv() == text
 
 
+async def test_a_body_is_no_head() -> None:
+    """However it is cut: in the middle, at once with its head, or with the next request behind it."""
+    body = b"x" * (3 * MAX_HEAD_BYTES)
+    head = b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with served(Application()) as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        for pieces in ((head, body), (head + body,), (head, body[:70], body[70:]), (head + body + head, body)):
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.05)
+            for _ in range(b"".join(pieces).count(head)):
+                answer = await reader.readuntil(b"\r\n\r\n")
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                await reader.readexactly(len(b'{"path": "/a"}'))
+        writer.close()
+
+
 @pytest.mark.parametrize(
     ("data", "status", "code"),
     [
