@@ -5,6 +5,7 @@ the answer. Without proxies that is done here.
 """
 
 import contextlib
+import itertools
 import logging
 import os
 import time
@@ -42,6 +43,7 @@ class Edge:
     ) -> None:
         self._app, self._keys, self._door, self._access = app, keys, door, access
         self._makes_ids = makes_request_ids
+        self._id_prefix, self._numbers = os.urandom(8).hex(), itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -105,7 +107,10 @@ class Edge:
                 self._access.note(scope, "WS", request_id, handshake.status or CLIENT_CLOSED, seconds)
 
     def _id_of(self, headers: Headers) -> str:
-        return headers.get("x-request-id", "")[:SHOWN_ID] or (os.urandom(16).hex() if self._makes_ids else "")
+        """The client's own, or a new one."""
+        return headers.get("x-request-id", "")[:SHOWN_ID] or (
+            f"{self._id_prefix}{next(self._numbers):016x}" if self._makes_ids else ""
+        )
 
 
 class Handshake:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,10 @@ from serve_app.engine_log import EngineLog
 
 STOP_GRACE_S = 5.0
 KILL_GRACE_S = 3.0
-READ_SIZE = 65536
+PIPE_BYTES = 1024 * 1024
+READ_PAUSE_S = 0.05
+"""Between two looks at what the engine has written. An engine may write several lines for each request: to be woken by
+each of them costs the replica, and the engine, a tenth of a core."""
 
 
 class EngineProcess:
@@ -95,11 +99,33 @@ class EngineProcess:
 
     async def _pump_output(self) -> None:
         assert self._popen.stdout is not None
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=READ_SIZE)
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._popen.stdout)
+        pipe = self._popen.stdout.fileno()
+        os.set_blocking(pipe, False)
+        with contextlib.suppress(OSError):  # the system's limit for pipes is used up
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         try:
-            while data := await reader.read(READ_SIZE):
+            while data := await read_some(pipe):
                 self.log.feed(data)
+                await asyncio.sleep(READ_PAUSE_S)
         finally:
-            transport.close()
+            self._popen.stdout.close()
+
+
+async def read_some(pipe: int) -> bytes:
+    """All that is there; waits if that is nothing. Empty at the end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return os.read(pipe, PIPE_BYTES)
+        except BlockingIOError:
+            readable = loop.create_future()
+            loop.add_reader(pipe, resolve, readable)
+            try:
+                await readable
+            finally:
+                loop.remove_reader(pipe)
+
+
+def resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -70,6 +71,8 @@ class IngressDeployment:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[list[BaseRoute]]:
         """Everything that lives on the event loop of the requests."""
+        # What has been imported lives for ever, and while it is looked through for garbage no request is answered.
+        gc.freeze()
         reporter = TrafficReporter(lambda report: self._board.traffic.remote(self._id, report))
         pools = {slot.name: self._pool(slot, reporter.wake) for slot in self._config.slots}
         board = BoardHandle(self._board)
