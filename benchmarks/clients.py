@@ -6,6 +6,7 @@ connection and sends its next request as soon as the answer is complete.
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -211,7 +212,9 @@ async def crowd(job: Job, seen: Seen) -> None:
 
 def main() -> None:
     seen = uvloop.run(work(Job(**json.load(sys.stdin)), lambda: print(flush=True)))
-    print(json.dumps(asdict(seen)))
+    # A loop may leave the pipe as one that does not block, and a long text would be cut.
+    os.set_blocking(sys.stdout.fileno(), True)
+    print(json.dumps(asdict(seen)), flush=True)
 
 
 if __name__ == "__main__":

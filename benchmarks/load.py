@@ -95,7 +95,11 @@ class Generator:
 
     def seen(self) -> Seen:
         """Once the job is done. Raises `LoadError`."""
-        seen = Seen(**json.loads(self._line()))
+        line = self._line()
+        try:
+            seen = Seen(**json.loads(line))
+        except ValueError as error:
+            raise LoadError(f"the load generator's report is cut after {len(line)} characters") from error
         if seen.failures:
             raise LoadError(f"{len(seen.failures)} requests to {self._job.path} failed, such as: {seen.failures[0]}")
         return seen
