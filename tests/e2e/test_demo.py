@@ -14,7 +14,7 @@ import pytest
 from providers.tiny.tones import tones
 from serve_app.config import load_config_file
 from tests.e2e.demo import ROOT, demo
-from tests.support.server import Server, ServerPark
+from tests.support.server import Server, ServerPark, eventually
 from tests.support.wav import wav
 
 pytestmark = pytest.mark.e2e
@@ -190,8 +190,9 @@ def test_health_and_slots(server: Server) -> None:
 def test_request_ids_go_in_and_out(server: Server) -> None:
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"}, {"x-request-id": "mine-1"})
     assert headers.get_all("x-request-id") == ["mine-1"]
-    lines = [json.loads(line) for line in (server.home / "logs" / "ingress-0.jsonl").read_text().splitlines()]
-    [line] = [line for line in lines if line.get("request_id") == "mine-1"]
+    log = server.home / "logs" / "ingress-0.jsonl"
+    eventually("its line is written", lambda: log.exists() and "mine-1" in log.read_text(), 10)
+    [line] = [json.loads(line) for line in log.read_text().splitlines() if "mine-1" in line]
     assert (line["path"], line["slot"], line["status"]) == ("/tokenize", "chat", 200)
     _, _, headers = server.post("/tokenize", {"model": "chat", "content": "a"})
     assert len(headers["x-request-id"]) >= 16
