@@ -16,13 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers.base import Endpoint
 from serve_app.access_log import AccessLog
+from serve_app.application import Application
 from serve_app.config import parse_config
 from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.engine_http import EngineHttp
 from serve_app.granted import Granted
 from serve_app.http_io import JSON_TYPE, send_whole
-from serve_app.ingress import Application, sound_session, write_lines
+from serve_app.ingress import sound_session, write_lines
 from serve_app.leases import LeasePool
 from serve_app.listen_options import ListenOptions
 from serve_app.listener import listening
