@@ -1,13 +1,15 @@
 """A client's connection to the ingress's own HTTP server: uvicorn's protocol, with fewer system calls, and bounds."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serve_app.errors import BadRequest, answer_for
 from serve_app.http_io import dump_json
 
+LINGER_S = 2.0
 FLUSH_BYTES = 64 * 1024
 """An answer that is written without a pause goes out in pieces of this size, so that the transport can ask for one."""
 MAX_HEAD_BYTES = 64 * 1024
@@ -22,8 +24,12 @@ class CorkedTransport:
     """A transport that sends at the end of the loop's turn what was written in it: the head of an answer and its body
     are two writes, and a system call is what costs most in a short answer."""
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport, self._loop = transport, loop
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, still_coming: Callable[[], bool]
+    ) -> None:
+        """`still_coming`: whether the client has not sent all of its request yet."""
+        self._transport, self._loop, self._still_coming = transport, loop, still_coming
+        self.lingers = False
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -45,9 +51,22 @@ class CorkedTransport:
             self._pieces, self._size = [], 0
             self._transport.write(data)
 
+    def is_closing(self) -> bool:
+        return self.lingers or self._transport.is_closing()
+
     def close(self) -> None:
+        """A client that is still sending would lose its answer with the connection, so it may send to the end, but not
+        for long: https://www.rfc-editor.org/rfc/rfc9112#section-9.6"""
         self.flush()
-        self._transport.close()
+        if self._still_coming() and not self._transport.is_closing():
+            if not self.lingers:
+                self.lingers = True
+                self._transport.resume_reading()
+                if self._transport.can_write_eof():
+                    self._transport.write_eof()
+                self._loop.call_later(LINGER_S, self._transport.close)
+        else:
+            self._transport.close()
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -57,14 +76,17 @@ class EdgeProtocol(HttpToolsProtocol):
     """Whether a head is expected or has begun, and how many bytes of it have come."""
     _moved_on = False
     """Whether what has just come ended a head or a message."""
-    _refusal = NOT_HTTP
+    _refusal, _refused = NOT_HTTP, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
+        corked = CorkedTransport(transport, self.loop, lambda: self._refused or not self._in_head)
+        super().connection_made(corked)  # type: ignore[arg-type]
         # uvicorn minds idle connections only once they have been answered something.
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._moved_on = False
         super().data_received(data)
         if self._in_head and not self._moved_on:
@@ -80,6 +102,8 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = self._moved_on = True
+        if cast(CorkedTransport, self.transport).lingers:
+            self.transport.close()
 
     def handle_websocket_upgrade(self) -> None:
         """A WebSocket has its own protocol, which writes whole frames."""
@@ -89,6 +113,7 @@ class EdgeProtocol(HttpToolsProtocol):
         super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
+        self._refused = True
         answer = answer_for(self._refusal)
         body = dump_json(answer.openai())
         head = (

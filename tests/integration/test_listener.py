@@ -1,6 +1,7 @@
 """The ingress's own HTTP server, on real sockets."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -16,6 +17,7 @@ import websockets
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.engine import free_port
+from serve_app.http_io import send_whole
 from serve_app.http_protocol import FLUSH_BYTES, MAX_HEAD_BYTES
 from serve_app.listen_options import ListenOptions
 from serve_app.listener import listening
@@ -95,6 +97,8 @@ async def raw(url: str, data: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     writer.write(data)
     try:
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
         return await reader.read()
     finally:
         writer.close()
@@ -156,6 +160,21 @@ async def test_a_body_is_no_head() -> None:
                 assert answer.startswith(b"HTTP/1.1 200 ")
                 await reader.readexactly(len(b'{"path": "/a"}'))
         writer.close()
+
+
+async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_whole(send, 413, [], b"too large")
+
+
+async def test_who_is_refused_while_still_sending_gets_the_answer() -> None:
+    """A connection that is closed on a client that sends takes the answer away from it."""
+    body = b"x" * (8 * 2**20)
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    async with served(refuses) as url:
+        for _ in range(5):
+            assert (await raw(url, head + body)).endswith(b"\r\n\r\ntoo large")
+        # One that never comes to an end is not waited for.
+        assert (await raw(url, head + body[:70_000])).endswith(b"\r\n\r\ntoo large")
 
 
 @pytest.mark.parametrize(
