@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 from starlette.types import Scope
 
+from serve_app.logs import TIME_FORMAT
+
 BATCH_S = 0.25
 """A line is in the file at the latest so long after its request; a killed ingress loses the last ones."""
 SHOWN_PATH = 1024
@@ -41,5 +43,5 @@ class AccessLog:
     def _now(self) -> str:
         """As all of the project's logs show it; made once a second."""
         if (second := int(time.time())) != self._second:
-            self._second, self._shown_second = second, time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(second))
+            self._second, self._shown_second = second, time.strftime(TIME_FORMAT, time.localtime(second))
         return self._shown_second

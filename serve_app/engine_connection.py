@@ -58,7 +58,7 @@ class EngineConnection(asyncio.Protocol):
                 raise self._broken
             await self._something()
 
-    def taken(self) -> bytes:
+    def _taken(self) -> bytes:
         """What has come of the body since the last look, without waiting; empty: nothing."""
         if not self._pieces:
             return b""
@@ -72,7 +72,7 @@ class EngineConnection(asyncio.Protocol):
 
     async def next_piece(self) -> bytes:
         """The next of the body; empty at its end. Raises `ConnectionBroken` if that comes too early."""
-        while not (piece := self.taken()) and not self._complete:
+        while not (piece := self._taken()) and not self._complete:
             if self._broken is not None:
                 raise self._broken
             await self._something()

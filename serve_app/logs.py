@@ -8,6 +8,7 @@ from pathlib import Path
 
 FILE_BYTES = 16 * 1024 * 1024
 KEPT_FILES = 3
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%S%z"
 FIELDS = "fields"
 """The name of the `extra` that holds a record's own keys."""
 READY_LINES = "ready_lines"
@@ -20,7 +21,7 @@ class JsonFormatter(logging.Formatter):
         if ready is not None:
             return ready
         line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "time": self.formatTime(record, TIME_FORMAT),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

@@ -138,6 +138,17 @@ async def test_an_idle_connection_that_was_closed_is_replaced(engines: EngineHtt
         assert one.connections == 2
 
 
+async def test_an_engine_that_is_gone_leaves_nothing(engines: EngineHttp) -> None:
+    """The next one has another port."""
+    async with peer(once(JSON)) as gone, peer(always(JSON)) as next_one:
+        await asyncio.gather(*(ask(engines, gone.url) for _ in range(3)))
+        await gone.closed.wait()
+        while not all(connection.closed for idle in engines._idle.values() for connection in idle):
+            await asyncio.sleep(0)
+        await ask(engines, next_one.url)
+        assert [len(idle) for idle in engines._idle.values()] == [1]
+
+
 async def test_a_request_that_crosses_the_close_is_sent_again(engines: EngineHttp) -> None:
     """The engine has closed the connection, which is not known here yet."""
 
