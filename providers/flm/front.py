@@ -25,6 +25,7 @@ from providers.flm.loading import loaded
 from providers.flm.options import FlmSlot
 from providers.flm.recognizer import FlmRecognizer
 from providers.flm.reply import envelope, stream, whole
+from providers.native.server import sent_away
 
 MOST_SESSIONS = 256
 """Each has a thread, which mostly waits for its turn. Who speaks now and then must not keep chats away."""
@@ -113,9 +114,7 @@ class FlmFront(AsrServer):
             return _refused(error)
         except (EngineGone, ConnectionError) as error:
             self.log.info("a client is sent away: %s", error)
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
+            return sent_away(request)
 
     async def _embedded(self, body: JsonObject) -> JsonObject:
         asked = embedding_request(body, self._slot)

@@ -164,8 +164,10 @@ class NativeServer(ABC, Generic[M]):
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._failure is not None:
             return refusal(500, self._failure)
+        if self._ended:
+            return sent_away(request)
         if self._model is None:
-            return refusal(503, "The model is being unloaded." if self._ended else "The model is still loading.")
+            return refusal(503, "The model is still loading.")
         return await self.answer(request, self._model)
 
 
@@ -180,6 +182,13 @@ def demanding(token: str) -> Middleware:
         return await handler(request)
 
     return authorized
+
+
+def sent_away(request: web.Request) -> web.Response:
+    """By a broken connection, without a word of an answer: whoever asks may try another engine."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
 def refusal(status: int, message: str, code: str | None = None, param: str | None = None) -> web.Response:

@@ -366,6 +366,22 @@ async def test_stop_during_speech_breaks_it_and_leaves_nothing(served: Bench, vo
     socket.create_server(("127.0.0.1", port)).close()
 
 
+async def test_who_asks_an_engine_that_is_ending_is_sent_away(served: Bench, voice: ToneVoice) -> None:
+    """By a broken connection, which an ingress takes for "ask another engine", and not by an answer."""
+    assert await served.status() == 400  # leaves an open connection
+    voice.gate.clear()
+    speaking = asyncio.create_task(served.speak(FOUR))
+    await until(lambda: bool(voice.begun))
+    assert await served.status() == 400
+    stopping = asyncio.create_task(served.server.stop())
+    await until(lambda: served.server._ended)
+    with pytest.raises(aiohttp.ClientConnectionError):
+        await served.status()
+    voice.gate.set()
+    await stopping
+    assert isinstance((await asyncio.gather(speaking, return_exceptions=True))[0], BaseException)
+
+
 async def test_stop_is_not_held_up_by_a_client_that_does_not_read() -> None:
     voice = ToneVoice(sample_rate=24_000)
     async with bench(lambda: voice) as served:
