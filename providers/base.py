@@ -219,6 +219,18 @@ class Provider(ABC, Generic[Slot]):
         """What to do about a load that failed, by what the engine wrote last; None if that does not tell. Pure."""
         return None
 
+    def may_sleep(self, slot: Slot) -> bool:
+        """Whether the slot's engine can give up its device's memory while it is idle, without being unloaded. Pure."""
+        return False
+
+    async def sleep(self, slot: Slot, endpoint: Endpoint) -> None:
+        """Give it up; nobody asks the engine anything until `wake` has returned. Raises `ProviderError`."""
+        raise NotImplementedError
+
+    async def wake(self, slot: Slot, endpoint: Endpoint) -> None:
+        """Be able to answer again. Raises `ProviderError`."""
+        raise NotImplementedError
+
     @abstractmethod
     def build_env(self, slot: Slot, model: ModelFiles, placement: Placement) -> dict[str, str]:
         """The engine's complete environment. Pure."""

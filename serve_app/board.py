@@ -4,6 +4,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 
+from providers.registry import provider
 from providers.spec import SlotSpec
 from serve_app.errors import SlotUnplaceable
 from serve_app.events import Batch, EventLog
@@ -64,7 +65,12 @@ class Board:
         entry.estimated = news.estimated or entry.estimated
         entry.measured_bytes = news.measured_bytes or entry.measured_bytes
         before = known.progress if known is not None else None
-        if not self._settle(entry, now) and news.progress is not None and news.progress != before:
+        dozed = known is not None and known.sleeping
+        if self._settle(entry, now):
+            return
+        if news.sleeping != dozed:
+            self._tell(entry, "sleeping" if news.sleeping else "awake", now)
+        elif news.progress is not None and news.progress != before:
             self._tell(entry, "progress", now)
 
     def pull_began(self, slot: str, now: float) -> None:
@@ -238,6 +244,16 @@ class Board:
             if entry.pinned or entry.spec.min_replicas
             for replica, news in entry.news.items()
             if news.state is SlotState.ERROR and not news.gave_up
+        ]
+
+    def to_put_to_sleep(self) -> list[str]:
+        """Replicas whose slot is idle, and whose engine could give its device's memory up meanwhile."""
+        return [
+            replica
+            for entry in self._entries.values()
+            if entry.state is SlotState.IDLE and provider(entry.spec.provider).may_sleep(entry.spec)
+            for replica, news in entry.news.items()
+            if news.state is SlotState.READY and not news.sleeping
         ]
 
     def to_load(self, now: float) -> list[SlotSpec]:

@@ -197,6 +197,8 @@ class BoardDeployment:
             self._loaded.discard(replica)
         for replica in self._board.to_revive():
             self._orders.give(replica, Order.RELOAD)
+        for replica in self._board.to_put_to_sleep():
+            self._orders.give(replica, Order.SLEEP)
         self._check_placement(await asyncio.to_thread(alive_nodes), now)
         await self._tell()
 

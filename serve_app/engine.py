@@ -33,6 +33,7 @@ from serve_app.engine_memory import resident_bytes
 from serve_app.engine_process import EngineProcess
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.fronted_process import FrontedProcess
+from serve_app.gate import Gate
 from serve_app.lifecycle import SlotState
 from serve_app.machine import this_node
 from serve_app.models import ModelStore, ModelUse
@@ -40,6 +41,7 @@ from serve_app.native_process import NativeProcess
 from serve_app.progress import Progress
 from serve_app.pulls import pulled
 from serve_app.settings import Settings
+from serve_app.sleeper import Sleeper
 
 AnyProcess = EngineProcess | NativeProcess | FrontedProcess
 LOOPBACK = "127.0.0.1"
@@ -68,6 +70,7 @@ class LoadReport:
     load_seconds: float | None = None
     needs: MemoryNeeds | None = None
     measured_bytes: int | None = None
+    sleeping: bool = False
 
 
 @dataclass(slots=True)
@@ -76,7 +79,22 @@ class Running:
 
     process: AnyProcess
     endpoint: Endpoint
+    gate: Gate
+    sleeper: Sleeper | None = None
     lost: asyncio.Future[EngineDied] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    async def stop(self) -> None:
+        """Nothing is left of it afterwards. May be called again."""
+        if self.sleeper is not None:
+            self.sleeper.close()
+        await self.gate.close()
+        await self.process.stop()
+
+    async def condemn(self, reason: str) -> None:
+        """It runs and is of no use: the next request has a new one."""
+        self.process.verdict = reason
+        await self.gate.close()
+        await self.process.stop()
 
 
 class Engine:
@@ -102,6 +120,8 @@ class Engine:
         self._watch: asyncio.Task[None] | None = None
         self._measuring: asyncio.Task[None] | None = None
         self._use: ModelUse | None = None
+        self._ready: LoadReport | None = None
+        """What was told of the engine that runs."""
         self._stopped = False
 
     @property
@@ -149,8 +169,30 @@ class Engine:
         if self._load is not None and not self._load.cancelled() and self._load.exception() is None:
             running = self._load.result()
             _lose(running, EngineDied(self._slot.name, "it was unloaded"))
-            await running.process.stop()
+            await running.stop()
         self._release_files()
+
+    async def reach(self, running: Running, host: str) -> Endpoint:
+        """Where who comes by this address of the node finds the engine. Raises `LoadFailed`."""
+        if host == LOOPBACK and running.sleeper is None:
+            return running.endpoint
+        try:
+            return await running.gate.listen(host)
+        except OSError as error:
+            raise self._cannot_listen(error) from error
+
+    async def sleep(self) -> None:
+        """Put a quiet engine to sleep until a client sends something, if it is one that may."""
+        load = self._load
+        if load is not None and load.done() and not load.cancelled() and load.exception() is None:
+            sleeper = load.result().sleeper
+            if sleeper is not None and not load.result().lost.done():
+                await sleeper.fall_asleep()
+
+    def _tell_ready(self, sleeping: bool) -> None:
+        if self._ready is not None and not self._stopped:
+            self._ready = replace(self._ready, sleeping=sleeping)
+            self._report(self._ready)
 
     async def _load_once(self) -> Running:
         began = time.monotonic()
@@ -169,16 +211,17 @@ class Engine:
                 raise
             raise failure from error
         self._watch = asyncio.create_task(self._watch_exit(running))
-        ready = LoadReport(SlotState.READY, load_seconds=time.monotonic() - began, needs=needs)
-        self._report(ready)
-        self._measuring = asyncio.create_task(self._measure(running, ready))
+        self._ready = LoadReport(SlotState.READY, load_seconds=time.monotonic() - began, needs=needs)
+        self._report(self._ready)
+        self._measuring = asyncio.create_task(self._measure(running, self._ready))
         return running
 
     async def _measure(self, running: Running, ready: LoadReport) -> None:
         """Apart from the load: to count the pages of a large model takes a while."""
         measured = await asyncio.to_thread(resident_bytes, running.process.pid)
         if not running.lost.done() and not self._stopped:
-            self._report(replace(ready, measured_bytes=measured))
+            self._ready = replace(self._ready or ready, measured_bytes=measured)
+            self._report(self._ready)
 
     def _give_up(self, failure: LoadFailed) -> LoadFailed:
         self._failure = failure
@@ -247,7 +290,19 @@ class Engine:
         except BaseException:
             await process.stop()
             raise
-        return Running(process, _endpoint(placement))
+        return self._running(process, _endpoint(placement))
+
+    def _running(self, process: AnyProcess, endpoint: Endpoint) -> Running:
+        running = Running(process, endpoint, Gate(endpoint))
+        if (provider := self._provider).may_sleep(slot := self._slot):
+            running.sleeper = Sleeper(
+                running.gate,
+                lambda: provider.sleep(slot, endpoint),
+                lambda: provider.wake(slot, endpoint),
+                self._tell_ready,
+                running.condemn,
+            )
+        return running
 
     async def _start(self, model: ModelFiles, placement: Placement, needs: MemoryNeeds | None) -> AnyProcess:
         native = self._provider.native(self._slot, model, placement)
@@ -349,7 +404,7 @@ class Engine:
             self._report(LoadReport(SlotState.ERROR, error=error))
         _lose(running, error)
         # One that hangs takes its whole grace, and holds its device meanwhile.
-        await running.process.stop()
+        await running.stop()
         self._load = None
 
 

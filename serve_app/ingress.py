@@ -25,6 +25,7 @@ from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.engine_http import CONNECT_TIMEOUT_S, KEEPALIVE_S, EngineHttp
 from serve_app.feed import Feed, View
+from serve_app.lease_call import RoutedCall
 from serve_app.leases import LeasePool
 from serve_app.listen_options import ListenOptions
 from serve_app.listener import listening
@@ -54,6 +55,7 @@ class IngressDeployment:
         self._board, self._handles, self._own_http = board, handles, own_http
         context = serve.get_replica_context()
         self._id = context.replica_id.unique_id
+        self._node = ray.get_runtime_context().get_node_id()
         log_to(load_settings().logs_dir, f"ingress-{rank_of(context)}")
         self._access = AccessLog(write_lines) if self._config.ingress.access_log else None
 
@@ -128,7 +130,7 @@ class IngressDeployment:
 
     def _pool(self, slot: SlotSpec, changed: Callable[[], None]) -> LeasePool:
         handle = self._handles[slot.name].options(stream=True)
-        return LeasePool(slot, lambda suspect: handle.lease.remote(self._id, suspect), changed)
+        return LeasePool(slot, lambda suspect: RoutedCall(slot.name, handle, self._id, suspect, self._node), changed)
 
     def _watch(self, pools: Mapping[str, LeasePool]) -> list[Callable[[], None]]:
         """Serve's router runs on a thread of its own; the pools live on this loop."""

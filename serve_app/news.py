@@ -24,6 +24,8 @@ class ReplicaNews:
     error: JsonRecord | None = None
     gave_up: bool = False
     """With an error: this replica does not try again. Otherwise the next request has it start its engine anew."""
+    sleeping: bool = False
+    """Its engine has given up its device's memory, and takes a moment for the next request."""
     estimated: JsonRecord | None = None
     """What the engine should take: `weights_bytes` and `cache_bytes`; the same as `node_bytes` and `device_bytes`."""
     measured_bytes: int | None = None

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 class Order(StrEnum):
     ABORT = "abort"  # stop the load or the engine now
+    SLEEP = "sleep"  # the slot is idle: give up the device's memory until somebody asks
     RELOAD = "reload"  # the engine died: start it anew without waiting for a request
 
 

@@ -15,7 +15,7 @@ from providers.devices import Device
 from providers.registry import provider
 from serve_app.background import repeatedly
 from serve_app.config import parse_slot
-from serve_app.engine import Engine, LoadReport, Running
+from serve_app.engine import LOOPBACK, Engine, LoadReport, Running
 from serve_app.engine_memory import available_bytes
 from serve_app.errors import LoadFailed
 from serve_app.granted import Granted
@@ -43,6 +43,7 @@ class SlotDeployment:
         context = serve.get_replica_context()
         self._replica = context.replica_id.unique_id
         self._node = ray.get_runtime_context().get_node_id()
+        self._address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         self._device = Device(device)
         self._board = board
         self._holders: dict[asyncio.Event, str] = {}
@@ -61,9 +62,9 @@ class SlotDeployment:
         )
         self._engine.start_loading()
 
-    async def lease(self, holder: str, suspect: str) -> AsyncIterator[Granted]:
-        """Open as long as its holder, an ingress replica, uses the slot. The first item comes when the engine is ready.
-        `suspect` is the token of an engine that has not answered the holder, if there is one.
+    async def lease(self, holder: str, suspect: str, node: str) -> AsyncIterator[Granted]:
+        """Open as long as its holder, an ingress replica on `node`, uses the slot. The first item comes when the engine
+        is ready. `suspect` is the token of an engine that has not answered the holder, if there is one.
 
         Raises `LoadFailed` if it cannot be, `EngineDied` when it goes away later.
         """
@@ -75,7 +76,8 @@ class SlotDeployment:
                 # A dead engine's sockets are gone before its guard is.
                 await asyncio.wait([running.lost], timeout=SUSPICION_S)
                 running = await self._ready()
-            yield Granted(self._replica, running.endpoint, self._slot.parallel_requests)
+            endpoint = await self._engine.reach(running, LOOPBACK if node == self._node else self._address)
+            yield Granted(self._replica, endpoint, self._slot.parallel_requests)
             await self._until_released_or_lost(released, running)
         finally:
             del self._holders[released]
@@ -136,6 +138,8 @@ class SlotDeployment:
             if order is Order.ABORT:
                 self._tell(LoadReport(SlotState.UNLOADING))
                 await self._engine.abort("it was unloaded")
+            elif order is Order.SLEEP:
+                await self._engine.sleep()
             elif order is Order.RELOAD:
                 with contextlib.suppress(LoadFailed):
                     self._engine.start_loading()
@@ -155,6 +159,7 @@ class SlotDeployment:
                 load_seconds=report.load_seconds,
                 error=None if report.error is None else error_record(report.error, report.error.last_lines),
                 gave_up=report.gave_up,
+                sleeping=report.sleeping,
                 estimated=None if report.needs is None else shown_needs(report.needs),
                 measured_bytes=report.measured_bytes,
                 available_bytes=available_bytes(),

@@ -89,6 +89,12 @@ class SlotEntry:
         return next(loads, None) if self.state in LOADING else None
 
     @property
+    def sleeping(self) -> bool:
+        """Every engine that it has sleeps."""
+        ready = [news for news in self.news.values() if news.state is SlotState.READY]
+        return bool(ready) and all(news.sleeping for news in ready)
+
+    @property
     def quiet_since(self) -> float:
         return max(self.loaded_at or 0.0, self.last_used or 0.0)
 
@@ -118,6 +124,7 @@ def view_of(entry: SlotEntry) -> JsonRecord:
         "state": entry.state.value,
         "since": entry.since,
         "progress": entry.progress,
+        "sleeping": entry.sleeping,
         "pinned": entry.pinned,
         "waiting": entry.waiting,
         "yielding": entry.yielding,

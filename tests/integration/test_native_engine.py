@@ -143,6 +143,19 @@ async def test_it_loads_and_unloads_like_any_other(make: MakeBench) -> None:
     assert not running.process.alive and can_be_taken(running.endpoint.url)
 
 
+async def test_its_own_node_reaches_it_directly_and_others_through_a_gate(make: MakeBench) -> None:
+    bench = make()
+    running = await bench.engine.ensure_ready()
+    assert await bench.engine.reach(running, "127.0.0.1") == running.endpoint
+    elsewhere = await bench.engine.reach(running, "127.0.0.2")
+    assert elsewhere.url.startswith("http://127.0.0.2:") and elsewhere.token == running.endpoint.token
+    assert await bench.engine.reach(running, "127.0.0.2") == elsewhere and not can_be_taken(elsewhere.url)
+    with pytest.raises(LoadFailed, match="cannot listen"):
+        await bench.engine.reach(running, "192.0.2.1")
+    await bench.engine.stop()
+    assert can_be_taken(elsewhere.url)
+
+
 async def test_what_it_logs_is_the_slots_log_without_its_token(make: MakeBench) -> None:
     bench = make()
     logging.getLogger("hal0").setLevel(logging.INFO)
