@@ -13,11 +13,12 @@ from ray.serve.schema import LoggingConfig
 from providers.devices import Device
 from providers.spec import SlotSpec
 from serve_app.board_deployment import BoardDeployment
-from serve_app.config import ServingConfig, parse_config
+from serve_app.config import EVERY_NODE, ServingConfig, parse_config
 from serve_app.fit_check import require_fit, wants_of
 from serve_app.ingress import INGRESS_DRAIN_S, IngressDeployment
 from serve_app.launch.advice import advise_plain_serve
 from serve_app.listen_options import ListenOptions
+from serve_app.listener import REPLACED_DRAIN_S
 from serve_app.nodes import alive_nodes, declared
 from serve_app.placement import Claim, advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
@@ -33,6 +34,18 @@ HEALTH_CHECK_S = 1.0
 """How soon Serve notices a replica that was killed."""
 INGRESS_CLOSE_S = 2.0
 DRAIN_POLL_S = 0.01
+ONE_PER_NODE = AutoscalingConfig(
+    # The policy counts the nodes.
+    min_replicas=1,
+    initial_replicas=1,
+    max_replicas=10_000,
+    upscale_delay_s=0,
+    downscale_delay_s=0,
+)
+HEAD = "node:__internal_head__"
+"""A resource of which Ray gives one unit to the head node."""
+A_LITTLE = 0.001
+"""Of a resource that only says where something may live."""
 ROUTER: Any = "serve_app.watched_router:WatchedRouter"
 deployment: Any = serve.deployment
 """Ray's own types know only its use as a decorator."""
@@ -56,7 +69,7 @@ def build(args: dict[str, Any]) -> serve.Application:
         slot = want.slot
         if advice := advice_if_unplaceable(want.claim, nodes):
             logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
-        slots[slot.name] = _slot(config, slot, raw_slot, want.device, want.claim, board)
+        slots[slot.name] = _slot(slot, raw_slot, want.device, want.claim, board)
     return _ingress(config, raw, board, slots, http)
 
 
@@ -84,17 +97,15 @@ def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
     return deployment(
         BoardDeployment,
         name="board",
-        ray_actor_options={"num_cpus": 0},
+        # If the head goes, so does everything; no other node should take the board with it.
+        ray_actor_options={"num_cpus": 0, "resources": {HEAD: A_LITTLE}},
         max_ongoing_requests=MANY_CALLS,
         graceful_shutdown_timeout_s=1,
         logging_config=QUIET_LOGS,
     ).bind(raw, dict(devices))
 
 
-def _slot(
-    config: ServingConfig, slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, board: Any
-) -> Any:
-    spread = config.ingress.replicas if slot.max_replicas > 1 else MANY_CALLS
+def _slot(slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, board: Any) -> Any:
     return deployment(
         SlotDeployment,
         name=slot.name,
@@ -104,7 +115,7 @@ def _slot(
             "memory": claim.memory_bytes or None,
             "resources": dict(claim.custom),
         },
-        max_ongoing_requests=spread,
+        max_ongoing_requests=MANY_CALLS,
         autoscaling_config=AutoscalingConfig(
             # Also those that must always be there are the policy's to start, when there is room for them.
             min_replicas=0,
@@ -126,13 +137,16 @@ def _slot(
 def _ingress(
     config: ServingConfig, raw: Mapping[str, Any], board: Any, slots: Mapping[str, Any], http: ServingHttp
 ) -> serve.Application:
+    count, resource = config.ingress.replicas, config.ingress.resource
     ingress = deployment(
         serve.ingress()(IngressDeployment),
         name="ingress",
-        num_replicas=config.ingress.replicas,
-        ray_actor_options={"num_cpus": 0},
+        **({"autoscaling_config": ONE_PER_NODE} if count == EVERY_NODE else {"num_replicas": count}),
+        ray_actor_options={"num_cpus": 0, "resources": {resource: A_LITTLE} if resource else {}},
+        # A new one answers before the one that it replaces is stopped.
+        max_surge_percent=100,
         max_ongoing_requests=MANY_CALLS,
-        graceful_shutdown_timeout_s=INGRESS_DRAIN_S + INGRESS_CLOSE_S,
+        graceful_shutdown_timeout_s=INGRESS_CLOSE_S + (INGRESS_DRAIN_S if http.own is None else REPLACED_DRAIN_S),
         graceful_shutdown_wait_loop_s=DRAIN_POLL_S,
         logging_config=QUIET_LOGS,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -13,6 +13,8 @@ from providers.conformity import complaints
 from providers.registry import PROVIDERS
 from providers.spec import Frozen, SlotSpec
 
+EVERY_NODE = "every_node"
+"""In `ingress.replicas`."""
 RESERVED_NAMES = frozenset({"ingress", "board", "events"})
 SHOWN_VALUE_LIMIT = 80
 
@@ -23,7 +25,12 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class IngressConfig(Frozen):
     """The HTTP side. Where it listens is Serve's own `http_options`."""
 
-    replicas: int = Field(default=1, ge=1, le=64)
+    replicas: Annotated[int, Field(ge=1, le=64)] | Literal["every_node"] = Field(
+        default=1, description="so many in all, or one on every node"
+    )
+    resource: str | None = Field(
+        default=None, min_length=1, description="a custom resource: ingresses live on nodes that declare it"
+    )
     api_keys_file: Path | None = Field(default=None, description="one key a line; beside HAL0_API_KEYS")
     allow_open: bool = Field(default=False, description="listen beyond loopback without API keys")
     max_body_mib: float = Field(default=64, gt=0, le=1024, description="of a JSON body, held in memory")

@@ -77,6 +77,8 @@ class EdgeProtocol(HttpToolsProtocol):
     _moved_on = False
     """Whether what has just come ended a head or a message."""
     _refusal, _refused = NOT_HTTP, False
+    _last = False
+    """Whether the next answer is the last one."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         corked = CorkedTransport(transport, self.loop, lambda: self._refused or not self._in_head)
@@ -98,12 +100,21 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._unfinished_head, self._moved_on = False, 0, True
         super().on_headers_complete()
+        if self._last and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_head = self._moved_on = True
         if cast(CorkedTransport, self.transport).lingers:
             self.transport.close()
+
+    def leave(self) -> None:
+        """Close with the answer that is being given, or the next one: a client that was promised an open connection may
+        have sent a request already. One that sends none is closed as ever."""
+        self._last = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
 
     def handle_websocket_upgrade(self) -> None:
         """A WebSocket has its own protocol, which writes whole frames."""

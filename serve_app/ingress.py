@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import ray
 from ray import serve
+from ray.serve.schema import ApplicationStatus
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -41,6 +42,7 @@ from serve_app.slot import rank_of
 from serve_app.slots_api import BoardHandle, SlotsApi
 from serve_app.traffic import TrafficReporter
 
+STATUS_WAIT_S = 2.0
 INGRESS_DRAIN_S = 10.0
 """How long answers have to end when the ingress is to stop."""
 
@@ -54,7 +56,7 @@ class IngressDeployment:
         self._config = parse_config(args)
         self._board, self._handles, self._own_http = board, handles, own_http
         context = serve.get_replica_context()
-        self._id = context.replica_id.unique_id
+        self._id, self._application = context.replica_id.unique_id, context.app_name
         self._node = ray.get_runtime_context().get_node_id()
         log_to(load_settings().logs_dir, f"ingress-{rank_of(context)}")
         self._access = AccessLog(write_lines) if self._config.ingress.access_log else None
@@ -66,8 +68,18 @@ class IngressDeployment:
         application = Application(self._open)
         edge = Edge(application, keys, door, self._access, makes_request_ids=self._own_http is not None)
         if (options := self._own_http) is not None:
-            application.while_open(lambda: listening(edge, options, INGRESS_DRAIN_S))
+            application.while_open(lambda: listening(edge, options, INGRESS_DRAIN_S, self._is_replaced))
         return edge
+
+    async def _is_replaced(self) -> bool:
+        """Whether it stops for a new one, or for fewer, and not with all of the application."""
+        try:
+            async with asyncio.timeout(STATUS_WAIT_S):
+                status = await asyncio.to_thread(serve.status)
+        except Exception:
+            return False  # Serve is stopping
+        here = status.applications.get(self._application)
+        return here is not None and here.status is not ApplicationStatus.DELETING
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[list[BaseRoute]]:

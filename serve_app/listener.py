@@ -5,9 +5,10 @@ Ingress replicas on one node share the port (SO_REUSEPORT).
 """
 
 import asyncio
+import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -17,15 +18,29 @@ from serve_app.http_protocol import EdgeProtocol
 from serve_app.listen_options import ListenOptions
 
 START_POLL_S = 0.005
+LEAVE_POLL_S = 0.05
+REPLACED_DRAIN_S = 600.0
+"""How long answers have to end when another ingress has taken over."""
+ACCEPTING_TURNS = 5
+"""Of the loop, from a connection that is accepted to its protocol; two more than it takes."""
 BACKLOG = 4096
 
 
+async def _for_good() -> bool:
+    return False
+
+
 @asynccontextmanager
-async def listening(app: ASGIApp, options: ListenOptions, drain_s: float) -> AsyncIterator[None]:
+async def listening(
+    app: ASGIApp, options: ListenOptions, drain_s: float, replaced: Callable[[], Awaitable[bool]] = _for_good
+) -> AsyncIterator[None]:
     """Answer while the context is open. At its end nothing new is accepted, and what is being answered has `drain_s`.
-    Raises OSError if the port cannot be had."""
-    server = _Server(_config(app, options, drain_s))
-    serving = asyncio.create_task(server.serve(sockets=[bound(options.host, options.port)]))
+
+    If it is `replaced`, another one answers who comes now, and there is no hurry: clients that were told that they may
+    send further requests on their connections are answered once more. Raises OSError if the port cannot be had."""
+    listener = bound(options.host, options.port)
+    server = _Server(_config(app, options, drain_s), listener)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if serving.done():
             await serving
@@ -33,6 +48,8 @@ async def listening(app: ASGIApp, options: ListenOptions, drain_s: float) -> Asy
     try:
         yield
     finally:
+        if await replaced():
+            await server.leave(REPLACED_DRAIN_S)
         server.should_exit = True
         await serving
 
@@ -76,6 +93,45 @@ def _config(app: ASGIApp, options: ListenOptions, drain_s: float) -> uvicorn.Con
 class _Server(uvicorn.Server):
     """Signals are the replica's business."""
 
+    def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:
+        super().__init__(config)
+        self._listener = listener
+
+    async def leave(self, drain_s: float) -> None:
+        """Accept nobody, until all connections have ended, or `drain_s` is over."""
+        await self._stop_listening()
+        for connection in tuple(self.server_state.connections):
+            if isinstance(connection, EdgeProtocol):
+                connection.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_s):
+                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn tells nobody
+                    await asyncio.sleep(LEAVE_POLL_S)
+
+    async def _stop_listening(self) -> None:
+        """Without losing anybody: those who wait to be accepted are reset with the socket, and asyncio forgets those
+        whom it has accepted just before it closes: https://github.com/python/cpython/blob/3.11/Lib/asyncio/base_events.py,
+        `Server._attach`."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener.fileno())
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
+        waiting = list(_accepted(self._listener))
+        for server in self.servers:
+            server.close()
+        for connection in waiting:
+            await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+
+    def _protocol(self) -> EdgeProtocol:
+        return EdgeProtocol(self.config, self.server_state, self.lifespan.state)
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _accepted(listener: socket.socket) -> Iterator[socket.socket]:
+    """Those who wait, without waiting for more."""
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield listener.accept()[0]

@@ -239,6 +239,39 @@ async def test_what_is_being_answered_is_answered_to_the_end() -> None:
             await client.get(url)
 
 
+async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> None:
+    """Who comes anew gets the other one; a stream is not cut when its usual time to end is over."""
+
+    async def replaced() -> bool:
+        return True
+
+    old, new = Application(), Application()
+    options = ListenOptions("127.0.0.1", free_port(), 60)
+    ask = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
+    async with asyncio.timeout(PATIENCE_S), contextlib.AsyncExitStack() as stack:
+        own = contextlib.AsyncExitStack()
+        await own.enter_async_context(listening(old, options, drain_s=0, replaced=replaced))
+        kept, slow = [await asyncio.open_connection("127.0.0.1", options.port) for _ in range(2)]
+        kept[1].write(ask % b"first")
+        assert b'"/first"' in await kept[0].readuntil(b"}")
+        slow[1].write(ask % b"gate")
+        await old.asked.wait()
+        await stack.enter_async_context(listening(new, options, DRAIN_S))
+        leaving = asyncio.create_task(own.aclose())
+        while not new.clients:
+            async with httpx.AsyncClient() as client:
+                await client.get(f"http://127.0.0.1:{options.port}/new")
+        kept[1].write(ask % b"second")
+        answer = await kept[0].read()
+        assert answer.endswith(b'{"path": "/second"}') and b"connection: close" in answer.lower()
+        assert not leaving.done()
+        old.gate.set()
+        assert (await slow[0].read()).endswith(b'{"ok": true}')
+        await leaving
+        for _, writer in (kept, slow):
+            writer.close()
+
+
 async def test_but_not_for_ever() -> None:
     app = Application()
     options = ListenOptions("127.0.0.1", free_port(), 60)

@@ -49,7 +49,8 @@ def test_shipped_files_load_and_their_policy_reads_the_same_slots(path: Path) ->
     (application,) = yaml.safe_load(path.read_text())["applications"]
     assert application["autoscaling_policy"]["policy_kwargs"]["config"] == application["args"]
     assert file.serving == parse_config(application["args"])
-    assert (file.host, file.port, file.secure) == ("127.0.0.1", 8080, False)
+    host = "0.0.0.0" if path.stem == "cluster" else "127.0.0.1"
+    assert (file.host, file.port, file.secure) == (host, 8080, False)
 
 
 def test_some_files_are_shipped() -> None:
@@ -119,6 +120,7 @@ def test_what_is_required_is_missed(key: str) -> None:
         ({"slots": [raw_slot()], "ingress": 7}, ["ingress", "7", "dictionary"]),
         ({"slots": [raw_slot()], "ingress": {"port": 1}}, ["ingress.port", "unknown key", "replicas"]),
         ({"slots": [raw_slot()], "ingress": {"replicas": 0}}, ["ingress.replicas", "0", "greater than or equal to 1"]),
+        ({"slots": [raw_slot()], "ingress": {"replicas": "each"}}, ["ingress.replicas", "'each'", "'every_node'"]),
         ({"slots": [raw_slot("a"), raw_slot("a")]}, ["slots", "same name"]),
         ({"slots": [raw_slot("a"), raw_slot("b", aliases=["a"])]}, ["slots (b)", "'a'", "slot 'a'"]),
         ({"slots": [raw_slot("a", aliases=["x"]), raw_slot("b", aliases=["x"])]}, ["slots (b)", "'x'", "slot 'a'"]),
