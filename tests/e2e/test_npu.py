@@ -221,8 +221,11 @@ def test_states_of_a_first_load(server: Server, place: Place) -> None:
         status, answer, _ = chat(server, "fresh")
         assert status == 200, answer
         watcher.wait_for("it is idle", lambda event: event["name"] == "fresh" and event["state"] == "idle")
-    expected = ["offline", "pulling", "starting", "warming", "ready", "serving"]
-    assert watcher.moves("fresh")[: len(expected)] == expected
+    expected = ["pulling", "starting", "warming", "ready", "serving"]
+    # Whoever held the NPU before may still be leaving when the pull is done: it waits, and says for whom.
+    states = [event["state"] for event in watcher.of("fresh") if not (event["state"] == "offline" and event["waiting"])]
+    moves = [state for at, state in enumerate(states) if states[at - 1 : at] != [state]]
+    assert moves[1 : len(expected) + 1] == expected, watcher.of("fresh")
     told = [event["progress"] for event in watcher.of("fresh") if event["state"] == "pulling" and event["progress"]]
     shares = [one["fraction"] for one in told if one.get("fraction") is not None]
     assert len(shares) > 2 and shares == sorted(shares) and shares[-1] <= 1

@@ -157,7 +157,7 @@ def test_languages_do_not_mix_between_threads(pronunciation: Pronunciation) -> N
         list(pool.map(check, range(400)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=60), st.sampled_from(sorted(VOICES)))
 def test_any_text_becomes_symbols_of_the_model(pronunciation: Pronunciation, text: str, language: str) -> None:
     said = pronunciation.phonemes(text, language)

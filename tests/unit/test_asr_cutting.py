@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from providers.asr.cutting import Began, BlockCutter, Cut, Cutter, Piece
@@ -78,7 +78,6 @@ def varied(stretches: Sequence[tuple[float, int]]) -> Samples:
     return np.concatenate(made).astype(np.float32)
 
 
-@settings(deadline=None)
 @given(stretches=loudnesses, chunks=chunkings, turns=turnings, longest_s=st.sampled_from((0.5, 1.0, 2.3, 30.0)))
 def test_utterances_do_not_depend_on_chunks(
     stretches: list[tuple[float, int]], chunks: list[int], turns: TurnDetection, longest_s: float
@@ -94,7 +93,6 @@ def test_utterances_do_not_depend_on_chunks(
         assert isinstance(began, Began) and isinstance(piece, Piece) and began.start == piece.start
 
 
-@settings(deadline=None)
 @given(stretches=loudnesses, longest_s=st.sampled_from((0.5, 1.0, 30.0)))
 def test_no_detected_speech_is_lost(stretches: list[tuple[float, int]], longest_s: float) -> None:
     """But for clicks: fewer than three frames with nothing around them."""
@@ -109,7 +107,6 @@ def test_no_detected_speech_is_lost(stretches: list[tuple[float, int]], longest_
             assert covered[run[0] * FRAME : (run[-1] + 1) * FRAME].all()
 
 
-@settings(deadline=None)
 @given(stretches=loudnesses, chunks=chunkings, longest_s=st.sampled_from((0.5, 1.0, 2.3)))
 def test_blocks_are_all_of_the_audio(stretches: list[tuple[float, int]], chunks: list[int], longest_s: float) -> None:
     audio = varied(stretches)
@@ -120,7 +117,6 @@ def test_blocks_are_all_of_the_audio(stretches: list[tuple[float, int]], chunks:
         assert 0.75 * longest_s <= len(piece.samples) / SAMPLE_RATE <= longest_s
 
 
-@settings(deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 20_000), st.sampled_from(("feed", "commit", "clear"))), max_size=12),
     blocks=st.booleans(),

@@ -16,7 +16,7 @@ def told(**more: Any) -> list[tuple[str, str]]:
     return complaints(LLAMA_CPP, SlotSpec.model_validate(given | more))
 
 
-@pytest.mark.parametrize("device", ["auto", *LLAMA_CPP.devices])
+@pytest.mark.parametrize("device", ["auto", *sorted(LLAMA_CPP.devices)])
 def test_nothing_to_complain_about(device: str) -> None:
     assert told(device=device, capabilities=["chat", "vision"], companions={"mmproj": "p"}) == []
 

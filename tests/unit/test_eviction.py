@@ -43,7 +43,7 @@ def suffices(chosen: tuple[int, ...], frees: list[list[float]], lack: list[float
     return all(sum(frees[i][r] for i in chosen) >= lack[r] for r in range(len(lack)))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(found=candidates, lack=st.tuples(st.integers(0, 6), st.integers(0, 6)))
 def test_no_sufficient_set_is_cheaper_and_none_of_the_chosen_could_stay(
     found: list[tuple[int, int, int]], lack: tuple[int, int]
@@ -61,7 +61,7 @@ def test_no_sufficient_set_is_cheaper_and_none_of_the_chosen_could_stay(
     assert not any(suffices(tuple(set(answer) - {i}), frees, missing) for i in answer)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     found=st.lists(st.tuples(st.floats(0, 9), st.integers(0, 3)), min_size=EXACT_LIMIT + 1, max_size=EXACT_LIMIT + 12),
     lack=st.integers(1, 20),

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -75,7 +75,6 @@ def test_what_16_khz_cannot_hold_does_not_fold_back(rate: int, hz: int) -> None:
     assert np.abs(got).max() < AMPLITUDE / 1000
 
 
-@settings(deadline=None)
 @given(
     source=st.sampled_from(FORMATS),
     cuts=st.lists(st.integers(1, 4000), max_size=12),

@@ -40,6 +40,7 @@ def test_a_record_has_all_that_people_ask_of_a_slot() -> None:
         "state": "serving",
         "since": 5.0,
         "progress": None,
+        "sleeping": False,
         "pinned": False,
         "waiting": None,
         "yielding": False,

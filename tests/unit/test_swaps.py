@@ -22,7 +22,7 @@ def by_brute_force(wishes: list[list[str]]) -> int:
     raise AssertionError("unreachable")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.sampled_from("abc"), max_size=4), min_size=1, max_size=3))
 def test_no_order_of_loads_needs_fewer(wishes: list[list[str]]) -> None:
     assert fewest_swaps(wishes) == by_brute_force(wishes)
