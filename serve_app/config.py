@@ -38,6 +38,9 @@ class IngressConfig(Frozen):
     max_audio_s: float = Field(default=6 * 3600, gt=0, description="of sound in one file")
     upload_timeout_s: float = Field(default=600, gt=0, description="a body that takes longer to come is refused")
     realtime_idle_s: float = Field(default=300, gt=0, description="a realtime session that is silent so long is ended")
+    voices_dir: Path | None = Field(
+        default=None, description="of voices that clients bring; on several nodes a folder that all of them share"
+    )
     access_log: bool = True
     keep_alive_s: float = Field(
         default=5, gt=0, le=600, description="between the comments that keep a waiting stream's connection open"

@@ -31,6 +31,7 @@ from serve_app.leases import LeasePool
 from serve_app.listen_options import ListenOptions
 from serve_app.listener import listening
 from serve_app.logs import READY_LINES, log_to
+from serve_app.node_logs import NodeLogs
 from serve_app.paths import GET_PATHS, POST_PATHS
 from serve_app.patience import Patience
 from serve_app.refusal import refusal
@@ -38,6 +39,7 @@ from serve_app.relay import Relay
 from serve_app.replica_watch import watch_replicas
 from serve_app.security import Door, load_keys
 from serve_app.settings import load_settings
+from serve_app.silence import socket_for
 from serve_app.slot import rank_of
 from serve_app.slots_api import BoardHandle, SlotsApi
 from serve_app.traffic import TrafficReporter
@@ -123,7 +125,7 @@ class IngressDeployment:
     def _own_routes(self, board: BoardHandle) -> list[BaseRoute]:
         admin = Admin(board.records, int(time.time()))
         names = tuple(slot.name for slot in self._config.slots)
-        slots = SlotsApi(board, names, load_settings().logs_dir)
+        slots = SlotsApi(board, names, NodeLogs(self._node, load_settings().logs_dir))
         return [
             Route("/v1/models", admin.models),
             Route("/models", admin.models),
@@ -166,7 +168,7 @@ def write_lines(lines: str) -> None:
 def sound_session() -> aiohttp.ClientSession:
     """For uploads to engines and WebSockets with them."""
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, socket_factory=socket_for),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any, Protocol
 
 from starlette.requests import Request
@@ -12,7 +11,6 @@ from starlette.types import Receive, Scope, Send
 from serve_app.errors import BadRequest
 from serve_app.events import Batch
 from serve_app.http_io import send_chunk, send_end, send_start, until_client_leaves
-from serve_app.log_tail import follow, newest_log, tail
 from serve_app.reply import KEEP_ALIVE, STREAM_HEADERS
 
 Record = dict[str, Any]
@@ -34,19 +32,20 @@ class BoardCalls(Protocol):
     async def pin(self, slot: str, pinned: bool) -> Record: ...
 
 
-class SlotsApi:
-    """`logs` is where engines of this machine write."""
+class Logs(Protocol):
+    def chunks(self, slot: str, node: str | None, lines: int, follows: bool) -> AsyncIterator[bytes]:
+        """The last lines of a slot's engine on `node`, and what follows."""
 
-    def __init__(self, board: BoardCalls, names: tuple[str, ...], logs: Path) -> None:
+
+class SlotsApi:
+    def __init__(self, board: BoardCalls, names: tuple[str, ...], logs: Logs) -> None:
         self._board, self._names, self._logs = board, names, logs
 
     async def slots(self, _: Request) -> Response:
         return JSONResponse({"slots": await self._board.records()})
 
     async def slot(self, request: Request) -> Response:
-        name = self._name(request.path_params["name"])
-        records = {record["name"]: record for record in await self._board.records()}
-        return JSONResponse(records[name])
+        return JSONResponse(await self._record(self._name(request.path_params["name"])))
 
     async def load(self, request: Request) -> Response:
         return JSONResponse(await self._board.load(self._name(request.path_params["name"])))
@@ -80,20 +79,17 @@ class SlotsApi:
         slot = self._name(request.path_params["name"])
         lines = line_count(request)
         follows = flag(request, "follow")
-        file = newest_log(self._logs, slot)
-        await stream(
-            receive, send, TEXT_HEADERS, follow(self._logs, slot, lines) if follows else _once(tail(file, lines))
-        )
+        node = (await self._record(slot))["last_node"]
+        await stream(receive, send, TEXT_HEADERS, self._logs.chunks(slot, node, lines, follows))
+
+    async def _record(self, slot: str) -> Record:
+        return next(record for record in await self._board.records() if record["name"] == slot)
 
     def _name(self, name: str) -> str:
         if name in self._names:
             return name
         known = ", ".join(self._names)
         raise BadRequest(404, f"The slot '{name[:200]}' does not exist. There are: {known}.", "slot_not_found", "slot")
-
-
-async def _once(content: bytes) -> AsyncIterator[bytes]:
-    yield content
 
 
 async def stream(

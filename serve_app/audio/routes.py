@@ -42,7 +42,7 @@ def audio_routes(
         REALTIME_PATH, Realtime(directory, pools, http, patience, Limits(idle_s=limits.realtime_idle_s))
     )
     yield Route(REALTIME_PATH, NoWebSocket())
-    brought = VoiceStore(settings.voices_dir)
+    brought = VoiceStore(limits.voices_dir.expanduser() if limits.voices_dir else settings.voices_dir)
     brought.tidy()
     speech = Speech(directory, pools, http, body_bytes, patience, brought, limits.upload_timeout_s)
     yield Route(SPEECH_PATH, speech, methods=["POST"])

@@ -21,8 +21,8 @@ from serve_app.security import Door, Keys
 from serve_app.slots_api import BoardHandle
 
 PATIENCE_S = 5.0
-CHAT = {"name": "chat", "state": "ready"}
-ODD = {"name": "my.slot:1", "state": "offline"}
+CHAT = {"name": "chat", "state": "ready", "last_node": "n1"}
+ODD = {"name": "my.slot:1", "state": "offline", "last_node": None}
 KEYS = Keys(())
 
 
@@ -64,7 +64,8 @@ def app(board: Board, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Edge:
     """The ingress's own routes."""
     monkeypatch.setenv("HAL0_HOME", str(tmp_path))
     (tmp_path / "logs").mkdir()
-    ingress = SimpleNamespace(_config=SimpleNamespace(slots=[SimpleNamespace(**CHAT), SimpleNamespace(**ODD)]))
+    config = SimpleNamespace(slots=[SimpleNamespace(**CHAT), SimpleNamespace(**ODD)])
+    ingress = SimpleNamespace(_config=config, _node="n1")
     routes = IngressDeployment._own_routes(cast(IngressDeployment, ingress), cast(BoardHandle, board))
     return Edge(Router(routes), KEYS, Door(KEYS, True, frozenset()))
 
