@@ -10,8 +10,9 @@ import click
 from serve_app.config import ConfigError, load_config_file
 from serve_app.doctor.command import doctor
 from serve_app.models_cli import models, pull
+from serve_app.node_resources import node_resources
 from serve_app.settings import load_settings
-from serve_app.shell import DEFAULT_CONFIG, NOT_RUNNING, refuse
+from serve_app.shell import DEFAULT_CONFIG, NOT_RUNNING, RESOURCES, refuse
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,13 +23,14 @@ def main() -> None:
 main.add_command(pull)
 main.add_command(models)
 main.add_command(doctor)
+main.add_command(node_resources)
 
 
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
-@click.option("--resources", default="{}", help="What `hal0 up` would be told of this machine.")
+@click.option("--resources", type=RESOURCES, default={}, help="What `hal0 up` would be told of this machine.")
 @click.option("--cluster", is_flag=True, help="Other machines may hold the slots: do not ask whether this one can.")
-def check(config: Path, resources: str, cluster: bool) -> None:
+def check(config: Path, resources: dict[str, float], cluster: bool) -> None:
     """Check CONFIG without starting anything."""
     from serve_app.fit_check import IN_A_FILE, require_fit, this_machine, wants_of
     from serve_app.machine import found_resources
@@ -36,7 +38,7 @@ def check(config: Path, resources: str, cluster: bool) -> None:
 
     try:
         file = load_config_file(config)
-        here = [this_machine({**found_resources(), **_resources(resources)})]
+        here = [this_machine({**found_resources(), **resources})]
         wants = wants_of(file.serving, here, load_settings().models_dir)
         require_fit(file.serving, wants, [] if cluster else here, IN_A_FILE)
     except ConfigError as error:
@@ -50,16 +52,16 @@ def check(config: Path, resources: str, cluster: bool) -> None:
 
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG)
-@click.option("--resources", default="{}", help="What this machine has beside CPU and GPU, such as '{\"vulkan\": 1}'.")
+@click.option("--resources", type=RESOURCES, default={}, help="What to declare of this machine beside what is found.")
 @click.option("--dashboard", is_flag=True, help="Ray's own, on http://127.0.0.1:8265, with what it needs.")
 @click.option("--verbose", is_flag=True, help="Print all that Ray, Serve and their workers write.")
-def up(config: Path, resources: str, dashboard: bool, verbose: bool) -> None:
+def up(config: Path, resources: dict[str, float], dashboard: bool, verbose: bool) -> None:
     """Serve CONFIG in the foreground until Ctrl-C."""
     from serve_app.launch.up_run import UpOptions
     from serve_app.launcher import up as run
 
     try:
-        sys.exit(run(config, UpOptions(_resources(resources), dashboard, verbose)))
+        sys.exit(run(config, UpOptions(resources, dashboard, verbose)))
     except ConfigError as error:
         refuse(error.problems)
 
@@ -110,12 +112,3 @@ def demo_models(folder: Path | None) -> None:
         refuse([str(error)])
     for path in models.values():
         click.echo(path)
-
-
-def _resources(text: str) -> dict[str, float]:
-    try:
-        value = json.loads(text)
-        return {str(name): float(amount) for name, amount in value.items()}
-    except (ValueError, AttributeError, TypeError) as error:
-        example = '{"vulkan": 1}'
-        raise click.BadParameter(f"{text!r} is not allowed; allowed: a JSON object such as {example}") from error

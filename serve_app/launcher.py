@@ -81,7 +81,7 @@ def _check_fit(file: ConfigFile, declared: Mapping[str, float]) -> list[str]:
     here = [this_machine(declared)]
     wants = wants_of(file.serving, here, load_settings().models_dir)
     require_fit(file.serving, wants, here, IN_A_FILE)
-    advices = ((want.slot.name, advice_if_unplaceable(want.claim, here)) for want in wants)
+    advices = ((want.slot.name, advice_if_unplaceable(want.claim, here, want.slot.stages)) for want in wants)
     return [f"{name}: fits on no node: {advice}" for name, advice in advices if advice]
 
 

@@ -1,5 +1,6 @@
 """What this machine has, by its own word."""
 
+import json
 import os
 import platform
 from collections.abc import Mapping
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from providers.registry import PROVIDERS
 from serve_app.engine_memory import total_bytes
-from serve_app.machine import found_resources, programs_on_path
+from serve_app.hardware.declaration import declare, lines, shown
+from serve_app.hardware.programs import programs_on_path
+from serve_app.hardware.survey import survey
 from serve_app.models.sizes import shown_bytes
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -25,7 +28,11 @@ class Machine:
     programs: Mapping[str, Path | None]
     """All that providers would use, and where PATH has them."""
     devices: tuple[str, ...]
-    """The CPU, and what `hal0 up` would declare by itself."""
+    """The CPU, and what engines find."""
+    hardware: tuple[str, ...]
+    """GPUs and NPUs by the word of kernel and drivers."""
+    resources: Mapping[str, float]
+    """What `hal0 up` declares by itself."""
 
     def lines(self) -> list[str]:
         rows = {
@@ -34,6 +41,8 @@ class Machine:
             "processor": f"{self.processor}, {self.cpus} CPUs",
             "memory": shown_bytes(self.memory_bytes),
             "devices": ", ".join(self.devices),
+            "hardware": "; ".join(self.hardware) or "no GPU, no NPU",
+            "declares": json.dumps(self.resources),
         }
         found = {name: str(path) if path else "not on PATH" for name, path in self.programs.items()}
         return [f"{name:14}{text}" for name, text in (rows | found).items()]
@@ -42,6 +51,7 @@ class Machine:
 def this_machine() -> Machine:
     """Asks the providers' programs for devices, so it may take seconds."""
     names = [(name, one) for one in PROVIDERS.values() for name in one.programs]
+    seen = survey()
     return Machine(
         versions={"hal0": _version("hal0"), "Python": platform.python_version(), "Ray": _version("ray")},
         system=platform.platform(),
@@ -49,7 +59,9 @@ def this_machine() -> Machine:
         cpus=os.cpu_count() or 1,
         memory_bytes=total_bytes(),
         programs={name: programs_on_path(one).get(name) for name, one in names},
-        devices=("cpu", *sorted(found_resources())),
+        devices=("cpu", *sorted(seen.usable)),
+        hardware=tuple(lines(seen.hardware)),
+        resources=shown(declare(seen).resources),
     )
 
 

@@ -40,7 +40,9 @@ def derive(file: ConfigFile, environ: Mapping[str, str], joins: bool = False) ->
     Paths in it keep their meaning: they are relative to the current folder or to HAL0_HOME, never to the
     file.
     """
-    why = _needs_a_proxy(file.document, environ) or ("the Ray that runs already" if joins else None)
+    why = _needs_a_proxy(file.document, environ)
+    if joins and PROXIES not in file.document:
+        why = why or "the Ray that runs already"
     # Serve's own default for the host is every interface.
     http = {**(file.document.get("http_options") or {}), "host": file.host, "port": file.port}
     return Derived({**({} if why else {PROXIES: OFF}), **file.document, "http_options": http}, why)

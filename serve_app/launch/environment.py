@@ -21,6 +21,14 @@ FAST_PATH = {
     "SPT_NOENV": "1",
     "PYTHONUNBUFFERED": "1",
 }
+LOST_NODES = {
+    # A node that has lost power or its network says nothing. Ray's head asks it this often, and gives it up after this
+    # many answers in a row that did not come in time: some 12 s. With Ray's own values it takes a minute.
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""For the head of a cluster."""
 UNWATCHED = {
     # Serve's and Ray's logs are in files as well, and nobody forwards what workers print.
     "RAY_SERVE_LOG_TO_STDERR": "0",

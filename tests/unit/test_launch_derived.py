@@ -66,6 +66,12 @@ def test_a_ray_that_runs_already_may_have_other_machines(tmp_path: Path) -> None
     assert "proxy_location" not in derived.document
 
 
+def test_who_wants_no_proxies_on_other_machines_gets_none(tmp_path: Path) -> None:
+    derived = derive(given(tmp_path, proxy_location="Disabled"), {}, joins=True)
+    assert derived.proxied is None
+    assert derived.document["proxy_location"] == "Disabled"
+
+
 def test_a_key_that_the_listener_does_not_know_keeps_the_proxy(tmp_path: Path) -> None:
     http = {"host": "127.0.0.1", "port": 1, "root_path": "/x"}
     derived = derive(given(tmp_path, http_options=http), {})
