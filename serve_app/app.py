@@ -24,6 +24,7 @@ from serve_app.placement import Claim, advice_if_unplaceable
 from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 from serve_app.slot import SlotDeployment
+from serve_app.stages import STRATEGY, bundles_of
 
 logger = logging.getLogger("hal0")
 
@@ -35,9 +36,8 @@ HEALTH_CHECK_S = 1.0
 INGRESS_CLOSE_S = 2.0
 DRAIN_POLL_S = 0.01
 ONE_PER_NODE = AutoscalingConfig(
-    # The policy counts the nodes.
+    # The policy counts the nodes. Initial replicas would be all that there are for a while after each deploy.
     min_replicas=1,
-    initial_replicas=1,
     max_replicas=10_000,
     upscale_delay_s=0,
     downscale_delay_s=0,
@@ -67,7 +67,7 @@ def build(args: dict[str, Any]) -> serve.Application:
     slots: dict[str, Any] = {}
     for want, raw_slot in zip(wants, raw["slots"], strict=True):
         slot = want.slot
-        if advice := advice_if_unplaceable(want.claim, nodes):
+        if advice := advice_if_unplaceable(want.claim, nodes, slot.stages):
             logger.warning("Slot '%s' fits on no node: %s", slot.name, advice)
         slots[slot.name] = _slot(slot, raw_slot, want.device, want.claim, board)
     return _ingress(config, raw, board, slots, http)
@@ -105,16 +105,26 @@ def _board(raw: Mapping[str, Any], devices: Mapping[str, Device]) -> Any:
     ).bind(raw, dict(devices))
 
 
+def _claiming(slot: SlotSpec, claim: Claim) -> dict[str, Any]:
+    """What each replica takes, in Serve's options."""
+    if slot.stages > 1:
+        bundles = bundles_of(claim, slot.stages)
+        reserved = {"placement_group_bundles": bundles, "placement_group_strategy": STRATEGY}
+        return {"ray_actor_options": {"num_cpus": 0}, **reserved}
+    own = {
+        "num_cpus": claim.cpus,
+        "num_gpus": claim.gpus,
+        "memory": claim.memory_bytes or None,
+        "resources": dict(claim.custom),
+    }
+    return {"ray_actor_options": own}
+
+
 def _slot(slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, board: Any) -> Any:
     return deployment(
         SlotDeployment,
         name=slot.name,
-        ray_actor_options={
-            "num_cpus": claim.cpus,
-            "num_gpus": claim.gpus,
-            "memory": claim.memory_bytes or None,
-            "resources": dict(claim.custom),
-        },
+        **_claiming(slot, claim),
         max_ongoing_requests=MANY_CALLS,
         autoscaling_config=AutoscalingConfig(
             # Also those that must always be there are the policy's to start, when there is room for them.

@@ -54,7 +54,7 @@ class Dispatch:
     async def lease(self, waiting: WaitingRequest, reply: Reply) -> Lease:
         """At once, or as `Patience` waits."""
         pool = self._pools[waiting.slot.name]
-        return pool.take(waiting.without_place) or await self._patience.lease(waiting, pool, reply)
+        return pool.take(waiting.without_place, waiting.prompt) or await self._patience.lease(waiting, pool, reply)
 
     async def _tried(self, waiting: WaitingRequest, reply: Reply, attempt: Attempt) -> None:
         await tried(self._pools[waiting.slot.name], waiting, lambda: self.lease(waiting, reply), attempt)

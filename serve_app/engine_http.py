@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import lru_cache
 
 from serve_app.engine_connection import ConnectionBroken, EngineConnection
+from serve_app.silence import give_up_on_silence
 
 CONNECT_TIMEOUT_S = 5.0
 KEEPALIVE_S = 3.0
@@ -88,11 +89,12 @@ class EngineHttp:
         self._forget_the_dead()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                _, connection = await self._loop.create_connection(lambda: EngineConnection(address), *address)
+                transport, connection = await self._loop.create_connection(lambda: EngineConnection(address), *address)
         except TimeoutError as error:
             raise ConnectionBroken(f"no connection within {self._connect_timeout_s:g} s") from error
         except OSError as error:
             raise ConnectionBroken(f"it cannot be reached: {error}") from error
+        give_up_on_silence(transport)
         return connection
 
     def _forget_the_dead(self) -> None:

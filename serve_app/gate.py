@@ -130,7 +130,7 @@ class Visitor(asyncio.Protocol):
         self._stranger = True
         if gate.strangers > MOST_STRANGERS:
             return self.abort()
-        give_up_on_silence(transport.get_extra_info("socket"))
+        give_up_on_silence(transport)
         self._deadline = asyncio.get_running_loop().call_later(HEAD_WAIT_S, self.abort)
 
     def data_received(self, data: bytes) -> None:

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from serve_app.affinity_prompt import Prompt
+
 Prize = TypeVar("Prize")
 
 
@@ -16,6 +18,7 @@ class Waiter(Generic[Prize]):
 
     priority: int
     light: bool
+    prompt: Prompt | None = None
     granted: "asyncio.Future[Prize]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     since: float = field(default_factory=time.time)
     """Unix seconds."""
@@ -43,8 +46,8 @@ class Line(Generic[Prize]):
         """The highest."""
         return max((waiter.priority for waiter in self._waiting), default=None)
 
-    def join(self, priority: int, light: bool = False) -> Waiter[Prize]:
-        waiter: Waiter[Prize] = Waiter(priority, light)
+    def join(self, priority: int, light: bool = False, prompt: Prompt | None = None) -> Waiter[Prize]:
+        waiter: Waiter[Prize] = Waiter(priority, light, prompt)
         self._waiting[waiter] = None
         heapq.heappush(self._heap, (not light, -priority, next(self._arrivals), waiter))
         return waiter

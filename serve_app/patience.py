@@ -9,6 +9,7 @@ from typing import Any
 
 from providers.base import JsonObject
 from providers.spec import SlotSpec
+from serve_app.affinity_prompt import Prompt
 from serve_app.errors import StillLoading
 from serve_app.http_io import dump_json
 from serve_app.leases import Lease, LeasePool
@@ -28,7 +29,8 @@ View = Callable[[str], dict[str, Any]]
 @dataclass(frozen=True, slots=True)
 class WaitingRequest:
     """`light`: next to no work for the engine; `queued`: the engine orders such requests itself. `streams`: its client
-    expects events, and may be sent some before the answer. `shows_progress`: as reasoning."""
+    expects events, and may be sent some before the answer. `shows_progress`: as reasoning. `prompt`: tells which of
+    several engines is best for it."""
 
     slot: SlotSpec
     priority: int | None
@@ -36,6 +38,7 @@ class WaitingRequest:
     streams: bool
     shows_progress: bool
     queued: bool = False
+    prompt: Prompt | None = None
 
     @property
     def without_place(self) -> bool:
@@ -53,7 +56,7 @@ class Patience:
         """Raises `StillLoading` after `load_wait_s` without an engine, and whatever makes waiting useless. A request
         that waits for its turn with an engine has all of that time if the engine goes."""
         deadline = time.monotonic() + request.slot.load_wait_s
-        getting = asyncio.ensure_future(pool.wait(request.priority, request.without_place))
+        getting = asyncio.ensure_future(pool.wait(request.priority, request.without_place, request.prompt))
         lease: Lease | None = None
         try:
             while not (await asyncio.wait([getting], timeout=self._pause_s(request, pool, deadline)))[0]:

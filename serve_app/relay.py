@@ -11,6 +11,7 @@ from providers.base import JsonObject, Route, Translation
 from providers.capabilities import LIGHT, STREAMING, Operation
 from providers.errors import ProviderError
 from providers.spec import SlotSpec
+from serve_app.affinity_prompt import CONTINUED, prompt_of
 from serve_app.directory import SlotDirectory
 from serve_app.dispatch import Dispatch, NotBegun, priority_of
 from serve_app.engine_connection import ConnectionBroken
@@ -53,7 +54,7 @@ class Relay:
         patience: Patience,
         upload_timeout_s: float = UPLOAD_TIMEOUT_S,
     ) -> None:
-        self._operation, self._directory, self._http = operation, directory, http
+        self._operation, self._directory, self._pools, self._http = operation, directory, pools, http
         self._dispatch = Dispatch(pools, patience)
         self._max_body_bytes, self._upload_timeout_s = max_body_bytes, upload_timeout_s
 
@@ -86,8 +87,9 @@ class Relay:
         streams = payload.get("stream") is True and self._operation in STREAMING
         shows_progress = streams and slot.progress_as_reasoning and self._operation is Operation.CHAT
         light = self._operation in LIGHT
+        prompt = prompt_of(payload) if self._operation in CONTINUED and self._pools[slot.name].chooses else None
         return Exchange(
-            WaitingRequest(slot, priority_of(headers), light, streams, shows_progress, route.queued),
+            WaitingRequest(slot, priority_of(headers), light, streams, shows_progress, route.queued, prompt),
             route,
             body,
             translation,

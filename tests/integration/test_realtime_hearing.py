@@ -247,7 +247,7 @@ async def test_no_word_is_lost_when_the_slot_gives_way_between_utterances(mode: 
             previous = committed.item_id
             slot.pool.hold(True)
             await until(lambda: slot.in_use == 0)
-            slot.pool.replicas_changed(frozenset())
+            slot.replaced()
             slot.pool.hold(False)
             assert slot.opened == number + 1
 

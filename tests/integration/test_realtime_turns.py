@@ -92,7 +92,7 @@ async def parted(session: EngineSession, slot: SlotBench, controls: int = 1) -> 
 async def given_way(slot: SlotBench, session: EngineSession, controls: int = 1) -> None:
     """The slot has its next turn, on a fresh engine."""
     await parted(session, slot, controls)
-    slot.pool.replicas_changed(frozenset())
+    slot.replaced()
     slot.pool.hold(False)
 
 
@@ -115,7 +115,7 @@ async def test_in_silence_a_lease_that_is_wanted_comes_back(
         if how == "held":
             await given_way(held(bench), session)
         else:
-            slot.pool.replicas_changed(frozenset())
+            slot.replaced()
             await parted(session, slot)
         assert slot.in_use == 0, "who says nothing asks for nothing"
         await client.say(audio(3, 4))
@@ -246,7 +246,7 @@ async def test_an_utterance_is_heard_to_its_end_before(
         assert events[-1].transcript == "two three"
         await asyncio.wait_for(session.over.wait(), PATIENCE_S)
         await until(lambda: slot.in_use == 0)
-        slot.pool.replicas_changed(frozenset())
+        slot.replaced()
         slot.pool.hold(False)
         await client.say(audio(4, 5))
         again = await second.session()
@@ -364,7 +364,7 @@ async def test_what_waits_for_a_slow_engine_goes_to_the_next(
         await session.say(Cleared())
         await asyncio.wait_for(session.over.wait(), PATIENCE_S)
         await until(lambda: slot.pool.traffic.queued == 1)
-        slot.pool.replicas_changed(frozenset())
+        slot.replaced()
         slot.pool.hold(False)
         again = await second.session()
         assert isinstance(await again.is_told(2), Commit)

@@ -19,7 +19,8 @@ from serve_app.engine_http import EngineHttp
 from serve_app.errors import BadRequest, EngineDied, LoadFailed, QueueFull, RequestTimeout, ServingError
 from serve_app.granted import Granted
 from serve_app.http_io import ClientGone
-from serve_app.leases import LeaseCall, LeasePool
+from serve_app.lease_call import LeaseCall
+from serve_app.leases import LeasePool
 from serve_app.patience import Patience
 from serve_app.relay import Relay
 
@@ -112,10 +113,14 @@ class Call:
     def __init__(self, granted: "asyncio.Future[Granted]") -> None:
         self._granted = granted
         self.over = asyncio.Event()
+        self.replica: str | None = None
 
     async def __aiter__(self) -> AsyncIterator[Granted]:
         yield await asyncio.shield(self._granted)
         await self.over.wait()
+
+    def let_go(self) -> None:
+        pass
 
     def cancel(self) -> None:
         self.over.set()

@@ -27,7 +27,8 @@ from serve_app.directory import SlotDirectory
 from serve_app.edge import Edge
 from serve_app.errors import ServingError
 from serve_app.granted import Granted
-from serve_app.leases import LeaseCall, LeasePool
+from serve_app.lease_call import LeaseCall
+from serve_app.leases import LeasePool
 from serve_app.patience import Patience
 from serve_app.security import Door, Keys
 from tests.support.realtime_engine import PATIENCE_S, until
@@ -57,10 +58,14 @@ class Call:
     def __init__(self, granted: "asyncio.Task[Granted]") -> None:
         self._granted = granted
         self.over = asyncio.Event()
+        self.replica: str | None = None
 
     async def __aiter__(self) -> AsyncIterator[Granted]:
         yield await asyncio.shield(self._granted)
         await self.over.wait()
+
+    def let_go(self) -> None:
+        pass
 
     def cancel(self) -> None:
         self.over.set()
@@ -83,6 +88,10 @@ class SlotBench:
         self.pool = LeasePool(self.spec, self._open)
         self._endpoints: dict[int, Endpoint] = {}
         self._grants: set[asyncio.Task[Granted]] = set()
+
+    def replaced(self) -> None:
+        """Its replica is being stopped, and the next one runs."""
+        self.pool.replicas_changed(frozenset({f"r{self.opened + 1}"}))
 
     def _open(self, suspect: str) -> LeaseCall:
         self.suspects.append(suspect)

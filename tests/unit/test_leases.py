@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 from providers.base import Endpoint
 from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from serve_app import leases
+from serve_app.affinity_prompt import Prompt, prompt_of
 from serve_app.errors import EngineDied, LoadFailed, QueueFull, ServingError
 from serve_app.granted import Granted
 from serve_app.leases import Lease, LeasePool
@@ -24,7 +26,8 @@ class Call:
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Granted | BaseException] = asyncio.Queue()
-        self.cancelled = False
+        self.cancelled = self.over = False
+        self.replica: str | None = None
 
     def __aiter__(self) -> AsyncIterator[Granted]:
         return self._stream()
@@ -38,12 +41,17 @@ class Call:
                 raise item
             yield item
 
+    def let_go(self) -> None:
+        self.over = True
+
     def cancel(self) -> None:
         self.cancelled = True
+        self.let_go()
         self.items.put_nowait(RuntimeError("cancelled"))
 
     def grant(self, replica: str = "r1", capacity: int = 2) -> None:
-        self.items.put_nowait(Granted(replica, Endpoint("http://127.0.0.1:1", "token"), capacity))
+        token = "token" if replica == "r1" else f"token of {replica}"
+        self.items.put_nowait(Granted(replica, Endpoint("http://127.0.0.1:1", token), capacity))
 
     def fail(self, error: BaseException) -> None:
         self.items.put_nowait(error)
@@ -68,9 +76,11 @@ class Slot:
         self.changes += 1
 
     @asynccontextmanager
-    async def leased(self, priority: int | None, light: bool = False) -> AsyncIterator[Lease]:
+    async def leased(
+        self, priority: int | None, light: bool = False, prompt: Prompt | None = None
+    ) -> AsyncIterator[Lease]:
         """A lease for one request, as the data path has it."""
-        lease = self.pool.take(light) or await self.pool.wait(priority, light)
+        lease = self.pool.take(light, prompt) or await self.pool.wait(priority, light, prompt)
         try:
             yield lease
         finally:
@@ -91,6 +101,21 @@ class Slot:
 
     async def full(self, stack: AsyncExitStack) -> Lease:
         return await self.loaded(stack, capacity=1)
+
+    def running(self, *replicas: str) -> None:
+        self.pool.replicas_changed(frozenset(replicas))
+
+    async def two(self, stack: AsyncExitStack, capacity: int = 4) -> tuple[Lease, Lease]:
+        """Leases on r1, with one request in flight, and on r2."""
+        first = await self.loaded(stack, capacity)
+        self.running("r1", "r2")
+        await until(lambda: len(self.calls) == 2)
+        self.calls[1].grant("r2", capacity)
+        await until(lambda: self.pool.chooses)
+        second = self.pool.take()
+        assert second is not None
+        self.pool.put_back(second)
+        return first, second
 
     async def full_by_hand(self) -> Lease:
         """A lease that the test itself puts back."""
@@ -310,9 +335,9 @@ async def test_a_newcomer_does_not_pass_who_waits(stack: AsyncExitStack) -> None
     slot = Slot()
     waiting = slot.waiting(stack)
     await settled()
-    slot.calls[0].grant()
+    slot.calls[0].grant(capacity=1)
     await until(lambda: slot.pool.resident)
-    assert waiting.done() or slot.pool.take() is None
+    assert slot.pool.take() is None
     await waiting
 
 
@@ -417,38 +442,93 @@ async def test_it_is_told_when_a_slot_begins_and_ends_to_be_asked_for() -> None:
 # Further replicas.
 
 
-async def test_a_full_lease_asks_for_another_replica(stack: AsyncExitStack) -> None:
+async def test_a_full_lease_asks_for_no_replica_that_there_is_not(stack: AsyncExitStack) -> None:
+    """The policy hears of the line from the board, and starts one."""
     slot = Slot(max_replicas=2)
     first = await slot.full(stack)
+    slot.running("r1")
     waiting = slot.waiting(stack)
     await settled()
-    assert len(slot.calls) == 2 and not waiting.done()
+    assert (len(slot.calls), slot.queued, waiting.done()) == (1, 1, False)
+    slot.running("r1", "r2")
+    await until(lambda: len(slot.calls) == 2)
     slot.calls[1].grant("r2", 2)
     second = await waiting
-    assert second is not first and second.granted.replica == "r2"
+    assert second is not first and second.replica == "r2"
     assert await slot.use(stack) is second
-    third = slot.waiting(stack)
+
+
+async def test_whoever_uses_a_slot_has_a_lease_on_each_of_its_replicas(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=4)
+    async with AsyncExitStack() as early:
+        await slot.loaded(early)
+    slot.running("r1", "r2", "r3")
     await settled()
-    assert len(slot.calls) == 2, "that is its max_replicas"
-    await left(third)
+    assert len(slot.calls) == 1, "but nobody uses it now"
+    await slot.use(stack)
+    await settled()
+    assert len(slot.calls) == 3
+    slot.running("r1", "r2", "r3", "r4")
+    await settled()
+    assert len(slot.calls) == 4, "one that loads does not keep it from the next"
+    slot.calls[2].grant("r3")
+    await settled()
+    assert (await slot.use(stack)).replica == "r3"
+    slot.calls[1].grant("r2")
+    slot.calls[3].grant("r4")
+    await settled()
+    assert {(await slot.use(stack)).replica for _ in range(2)} == {"r2", "r4"}
+    assert len(slot.calls) == 4
 
 
-async def test_room_on_an_old_lease_is_taken_and_the_opening_stops(stack: AsyncExitStack) -> None:
+async def test_who_waits_for_an_engine_waits_for_whichever_is_there_first(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    waiting = slot.waiting(stack)
+    await settled()
+    slot.running("r1", "r2")
+    await until(lambda: len(slot.calls) == 2)
+    slot.calls[0].fail(FELL)
+    await settled()
+    assert not waiting.done() and len(slot.calls) == 2
+    slot.calls[1].grant("r2")
+    assert (await waiting).replica == "r2"
+
+
+async def test_the_last_one_to_fail_is_what_who_waits_is_told(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    waiting = slot.waiting(stack)
+    await settled()
+    slot.running("r1", "r2")
+    await until(lambda: len(slot.calls) == 2)
+    for call in slot.calls:
+        call.fail(FELL)
+    with pytest.raises(LoadFailed):
+        await waiting
+    await settled()
+    assert len(slot.calls) == 2
+
+
+async def test_room_on_an_old_lease_is_taken_while_a_further_replica_loads(stack: AsyncExitStack) -> None:
     slot = Slot(max_replicas=2)
     async with AsyncExitStack() as early:
         first = await slot.full(early)
+        slot.running("r1", "r2")
         waiting = slot.waiting(stack)
         await settled()
         assert not waiting.done()
     assert await waiting is first
     await settled()
-    assert slot.calls[1].cancelled
+    assert not slot.calls[1].cancelled, "it will be needed"
+    slot.running("r1")
+    await settled()
+    assert slot.calls[1].cancelled, "but not without a replica to come from"
 
 
 async def test_where_no_further_replica_can_be_had_the_old_one_is_waited_for(stack: AsyncExitStack) -> None:
     slot = Slot(max_replicas=2)
     async with AsyncExitStack() as early:
         first = await slot.full(early)
+        slot.running("r1", "r2")
         waiting = slot.waiting(stack)
         await settled()
         slot.calls[1].fail(LoadFailed("chat", "engine_exited", "no memory"))
@@ -461,29 +541,131 @@ async def test_where_no_further_replica_can_be_had_the_old_one_is_waited_for(sta
     assert await waiting is first
 
 
-async def test_after_a_while_a_further_replica_is_asked_for_again(
+async def test_after_a_while_a_further_replica_is_asked_again(
     stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "GROW_AGAIN_S", 0.0)
     slot = Slot(max_replicas=2)
     await slot.full(stack)
+    slot.running("r1", "r2")
     waiting = slot.waiting(stack)
     await settled()
     slot.calls[1].fail(FELL)
     await until(lambda: len(slot.calls) == 3)
-    slot.calls[2].grant("r3")
-    assert (await waiting).granted.replica == "r3"
+    slot.calls[2].grant("r2")
+    assert (await waiting).replica == "r2"
 
 
 async def test_the_least_used_lease_is_taken(stack: AsyncExitStack) -> None:
     slot = Slot(max_replicas=2)
-    await slot.full(stack)
+    first, second = await slot.two(stack)
+    assert (first.in_flight, second.in_flight) == (1, 0)
+    async with AsyncExitStack() as early:
+        assert [(await slot.use(early)).replica for _ in range(3)] == ["r2", "r1", "r2"]
+
+
+async def test_a_conversation_goes_on_where_it_began(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    first, second = await slot.two(stack)
+    said: list[JsonValue] = [{"role": "user", "content": "Tell me of Ada Lovelace. " * 20}]
+    async with slot.leased(None, prompt=prompt_of({"messages": [*said]})) as lease:
+        assert lease is second, "the less busy one"
+    said += [{"role": "assistant", "content": "She wrote. " * 20}, {"role": "user", "content": "And then?"}]
+    for _ in range(2):
+        second.in_flight += 1
+    async with slot.leased(None) as lease:
+        assert lease is first
+    async with slot.leased(None, prompt=prompt_of({"messages": [*said]})) as lease:
+        assert lease is second
+    second.in_flight -= 2
+
+
+async def test_also_if_it_had_to_wait_for_a_place(stack: AsyncExitStack) -> None:
+    slot = Slot(max_replicas=2)
+    await slot.two(stack, capacity=1)
+    prompt = prompt_of({"prompt": "Once upon a time " * 40})
+    async with AsyncExitStack() as early:
+        last = await early.enter_async_context(slot.leased(None))
+        waiting = asyncio.create_task(slot.pool.wait(None, prompt=prompt))
+        await settled()
+        assert not waiting.done()
+    assert await waiting is last
+    slot.pool.put_back(last)
+    assert slot.pool.take(prompt=prompt) is last
+    slot.pool.put_back(last)
+
+
+# Replicas that Serve stops.
+
+
+async def test_what_was_begun_on_a_replica_that_is_stopped_is_finished_and_the_rest_goes_elsewhere(
+    stack: AsyncExitStack,
+) -> None:
+    slot = Slot(max_replicas=2)
+    async with AsyncExitStack() as early:
+        first, second = await slot.two(early)
+        assert first.in_flight == 1
+        slot.running("r2")
+        assert first.revoked and slot.calls[0].over and not slot.calls[0].cancelled
+        assert {(await slot.use(stack)).replica for _ in range(3)} == {"r2"}
+    assert slot.calls[0].cancelled and not slot.calls[1].cancelled
+    assert second.in_flight == 3
+
+
+async def test_who_waits_for_a_replica_that_is_stopped_while_it_loads_is_not_kept_by_it(stack: AsyncExitStack) -> None:
+    slot = Slot()
     waiting = slot.waiting(stack)
     await settled()
-    slot.calls[1].grant("r2", 3)
-    await waiting
+    slot.running("r1")
+    slot.calls[0].replica = "r1"
+    await settled()
+    slot.running()
+    await until(lambda: len(slot.calls) == 2)
+    assert slot.calls[0].cancelled and not waiting.done()
+    slot.running("r2")
+    slot.calls[1].grant("r2")
+    assert (await waiting).replica == "r2"
+
+
+async def test_a_lease_that_comes_from_a_replica_that_is_being_stopped_goes_back_unused(stack: AsyncExitStack) -> None:
+    slot = Slot()
+    waiting = slot.waiting(stack)
+    await settled()
+    slot.calls[0].grant("r1")
+    slot.running("r2")
+    await until(lambda: len(slot.calls) == 2)
+    assert slot.calls[0].cancelled and not waiting.done()
+    slot.calls[1].grant("r2")
+    assert (await waiting).replica == "r2"
+
+
+async def test_while_all_replicas_are_replaced_requests_wait(stack: AsyncExitStack) -> None:
+    slot = Slot()
     async with AsyncExitStack() as early:
-        assert (await slot.use(early)).granted.replica == "r2"
+        await slot.loaded(early)
+        slot.running("r1")
+        slot.running()
+        waiting = [slot.waiting(stack) for _ in range(2)]
+        await until(lambda: len(slot.calls) == 2)
+    await settled()
+    assert slot.queued == 2 and not any(one.done() for one in waiting)
+    slot.running("r2")
+    slot.calls[1].grant("r2")
+    assert {lease.replica for lease in await asyncio.gather(*waiting)} == {"r2"}
+
+
+async def test_a_distrusted_engines_replica_may_be_asked_again_while_requests_still_wait_for_it(
+    stack: AsyncExitStack,
+) -> None:
+    slot = Slot()
+    first = await slot.loaded(stack)
+    slot.running("r1")
+    slot.pool.distrust(first)
+    assert slot.calls[0].over and not slot.calls[0].cancelled
+    waiting = slot.waiting(stack)
+    await until(lambda: len(slot.calls) == 2)
+    slot.calls[1].grant("r1")
+    assert await waiting is not first
 
 
 # Leases that end.
@@ -584,6 +766,7 @@ async def test_closing_gives_everything_back_and_tells_who_waits() -> None:
     slot = Slot(max_replicas=2)
     async with AsyncExitStack() as early:
         await slot.full(early)
+        slot.running("r1", "r2")
         waiting = slot.waiting(early)
         await settled()
         await slot.pool.close()
@@ -631,8 +814,9 @@ async def test_held_requests_wake_the_slot_again_once_it_is_gone(stack: AsyncExi
         waiting = slot.waiting(stack)
         await settled()
     assert not waiting.done()
-    slot.pool.replicas_changed(frozenset())
+    slot.running()
     await until(lambda: len(slot.calls) == 2)
+    slot.running("r2")
     slot.calls[1].grant("r2")
     await settled()
     assert not waiting.done(), "as long as it is held"

@@ -14,9 +14,11 @@ from providers.base import Endpoint
 from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from serve_app import patience as module
+from serve_app.affinity_prompt import Prompt
 from serve_app.errors import LoadFailed, StillLoading
 from serve_app.granted import Granted
-from serve_app.leases import Lease, LeaseCall, LeasePool
+from serve_app.lease_call import LeaseCall
+from serve_app.leases import Lease, LeasePool
 from serve_app.patience import LONGEST_RETRY_S, Patience, WaitingRequest
 from serve_app.reply import KEEP_ALIVE, Reply
 
@@ -34,7 +36,7 @@ class Pool:
         self.asked: list[tuple[int | None, bool]] = []
         self.put: list[tuple[Lease, bool]] = []
 
-    async def wait(self, priority: int | None, light: bool) -> Lease:
+    async def wait(self, priority: int | None, light: bool, prompt: Prompt | None) -> Lease:
         self.asked.append((priority, light))
         return await self.granted
 
