@@ -39,7 +39,7 @@ def make_slots(folder: Path, llama_server: Path | None) -> tuple[SlotRecord, ...
     options: dict[str, Any] = {"threads": 1}
     if llama_server is not None:
         options["binary"] = str(llama_server)
-    load_model = {"binary": str(_upstream_program(folder))}
+    load_model = {"binary": str(upstream_program(folder))}
     chat, loop = models["tiny-chat.gguf"], models["tiny-loop.gguf"]
     short_lived = {"unload_after_s": 0, "idle_after_s": 0}
     seated = {"idle_after_s": 0, "resources": {"custom": {SEAT: 1}}}
@@ -72,7 +72,7 @@ def _slot(name: str, model: Path, capability: str, context_size: int, options: d
     }
 
 
-def _upstream_program(folder: Path) -> Path:
+def upstream_program(folder: Path) -> Path:
     """A slot's `options.binary` is one word. `-P` keeps our module names off the program's import path."""
     program = folder / "upstream"
     module = Path(__file__).with_name("upstream.py")

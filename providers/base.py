@@ -78,6 +78,12 @@ class Placement:
     """Those of the provider's `programs` that are on this node's PATH."""
     base_env: Mapping[str, str] = field(default_factory=dict)
     """The node's own PATH, HOME, locale and the like."""
+    placement_group: str = ""
+    """Id, in hexadecimal, of the Ray placement group whose bundles hold the slot's stages; empty: it has none."""
+    cluster_address: str = ""
+    """HOST:PORT by which a process of this node joins the Ray cluster; empty where `placement_group` is."""
+    cluster_key: Mapping[str, str] = field(default_factory=dict)
+    """Variables without which the cluster does not let such a process in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,8 @@ class Provider(ABC, Generic[Slot]):
     devices: ClassVar[frozenset[Device]]
     companions: ClassVar[frozenset[str]] = frozenset()
     """Roles that a slot's `companions` may name."""
+    names_companions: ClassVar[bool] = False
+    """Whether a slot gives its companions names of its own choice, instead of roles."""
     programs: ClassVar[tuple[str, ...]] = ()
     """Programs that `start_cmd` uses when the node's PATH has them."""
 

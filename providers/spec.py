@@ -97,9 +97,19 @@ class SlotSpec(Frozen):
         return max(self.min_replicas, int(self.pin))
 
     @property
+    def own_names(self) -> tuple[str, ...]:
+        """Those of its model as it is, the slot's first."""
+        return (self.name, f"hal0/{self.name}", *self.aliases, *self.role_aliases)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names under which the same engine answers with something added to its model."""
+        return ()
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Every name that a client may put in `model`, the slot's own first."""
-        return (self.name, f"hal0/{self.name}", *self.aliases, *self.role_aliases)
+        return (*self.own_names, *self.adapters)
 
     @property
     def models(self) -> Mapping[Capability, str]:
@@ -110,3 +120,10 @@ class SlotSpec(Frozen):
     def device_claim(self) -> float:
         """Units of its device that a replica claims when the configuration names no amount."""
         return SHARED_CLAIM
+
+    @property
+    def stages(self) -> int:
+        """How many times over its deployment reserves what the slot claims, on one node or several, for an engine that
+        is one over all of them. 1: the replica's own claim is all; above, it leaves all of it to the engine's workers,
+        which come with actors of their own."""
+        return 1

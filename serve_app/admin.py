@@ -28,6 +28,7 @@ class Admin:
         for record in await self._read_records():
             data.append(self._model(record))
             data += [self._role(record, alias) for alias in record["role_aliases"]]
+            data += [self._adapted(record, adapter) for adapter in record["adapters"]]
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
@@ -37,9 +38,11 @@ class Admin:
         for record in records:
             if name in record["role_aliases"]:
                 return JSONResponse(self._role(record, name))
+            if name in record["adapters"]:
+                return JSONResponse(self._adapted(record, name))
             if name in (record["name"], f"hal0/{record['name']}", record["model"], *record["aliases"]):
                 return JSONResponse(self._model(record) | {"id": name})
-        known = ", ".join(name for record in records for name in (record["name"], *record["role_aliases"]))
+        known = ", ".join(name for record in records for name in _listed(record))
         message = f"The model '{name[:200]}' does not exist. There are: {known}."
         raise BadRequest(404, message, "model_not_found", "model")
 
@@ -51,6 +54,10 @@ class Admin:
         """The slot as it is under the name of one of its capabilities."""
         narrowed = {"name": alias, "aliases": [], "capabilities": [record["role_aliases"][alias]]}
         return self._model(record | narrowed)
+
+    def _adapted(self, record: Record, adapter: str) -> Record:
+        """`parent`, as vLLM has it: the model that the adapter adds to."""
+        return self._model(record | {"name": adapter, "aliases": []}) | {"parent": record["name"]}
 
     def _model(self, record: Record) -> Record:
         capabilities, progress = record["capabilities"], record["progress"]
@@ -67,6 +74,10 @@ class Admin:
             "state": record["state"],
             "status": {"value": load_status(record["state"])} | ({"progress": progress} if progress else {}),
         }
+
+
+def _listed(record: Record) -> tuple[str, ...]:
+    return (record["name"], *record["role_aliases"], *record["adapters"])
 
 
 def load_status(state: str) -> str:

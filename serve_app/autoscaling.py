@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from serve_app.config import ServingConfig
     from serve_app.fleet import NodeSeen, Rules, SlotRule
 
+    Contexts = Mapping[DeploymentID, AutoscalingContext]
+
+INGRESS = "ingress"
 NODES_FRESH_S = 2.0
 COMPLAIN_S = 10.0
 
@@ -32,13 +35,12 @@ class SlotPolicy:
         self._bulletin: Any = None
         self._pace: Any = None
         self._posted: Any = None
+        self._ingress_count: Any = None
         self._nodes: dict[str, NodeSeen] = {}
         self._nodes_at = -NODES_FRESH_S
         self._complained_at = -COMPLAIN_S
 
-    def __call__(
-        self, contexts: "Mapping[DeploymentID, AutoscalingContext]"
-    ) -> "tuple[dict[DeploymentID, int], dict[DeploymentID, dict[str, Any]]]":
+    def __call__(self, contexts: "Contexts") -> "tuple[dict[DeploymentID, int], dict[DeploymentID, dict[str, Any]]]":
         """New numbers of replicas. An exception would stop all that Serve does for the application."""
         import logging
 
@@ -50,18 +52,39 @@ class SlotPolicy:
                 self._complained_at = time.monotonic()
             return {}, {}
 
-    def _changes(self, contexts: "Mapping[DeploymentID, AutoscalingContext]") -> "dict[DeploymentID, int]":
+    def _changes(self, contexts: "Contexts") -> "dict[DeploymentID, int]":
+        self._set_up(next(iter(contexts)).app_name)
+        slots = {deployment: context for deployment, context in contexts.items() if deployment.name != INGRESS}
+        return self._ingress_changes(contexts) | self._slot_changes(slots)
+
+    def _ingress_changes(self, contexts: "Contexts") -> "dict[DeploymentID, int]":
+        """Where every node is to have an ingress, that number follows the nodes; else Serve has it fixed."""
+        from serve_app.policy.ingresses import serving_nodes
+        from serve_app.steering import STEERING
+
+        found = ((deployment, context) for deployment, context in contexts.items() if deployment.name == INGRESS)
+        changes = {}
+        for deployment, context in found:
+            nodes = serving_nodes(self._living_nodes(), self._config.ingress.resource)
+            STEERING.spread(deployment, nodes)
+            before = context.target_num_replicas
+            target = self._ingress_count.target(len(nodes), before, time.monotonic())
+            if target != before:
+                changes[deployment] = target
+        return changes
+
+    def _slot_changes(self, contexts: "Contexts") -> "dict[DeploymentID, int]":
         from serve_app.bulletin import Verdict
         from serve_app.fleet import Fleet
         from serve_app.pace import set_pause
+        from serve_app.steering import STEERING, steer
 
-        self._set_up(next(iter(contexts)).app_name)
         sightings = self._bulletin.sightings()
         if sightings is None:
             return {}
         fleet = Fleet(
             slots=sightings.slots,
-            nodes=self._living_nodes(sightings.available_gib),
+            nodes=self._nodes_seen(sightings.available_gib),
             targets={deployment.name: context.target_num_replicas for deployment, context in contexts.items()},
         )
         set_pause(self._pace.pause_s(fleet, time.monotonic()))
@@ -71,31 +94,43 @@ class SlotPolicy:
             self._bulletin.post_verdict(verdict)
             self._posted = verdict
         # A slot whose number does not change is left out, too: Serve's averages still tell of calls that are over.
-        return {
+        changes = {
             deployment: decision.targets[deployment.name]
             for deployment, context in contexts.items()
             if decision.targets.get(deployment.name, context.target_num_replicas) != context.target_num_replicas
         }
+        if len(fleet.nodes) > 1:
+            steer({deployment: decision.places.get(deployment.name, ()) for deployment in changes}, STEERING)
+        return changes
 
     def _set_up(self, application: str) -> None:
         """Not in the constructor, which also runs where there is no cluster."""
         from serve_app.bulletin import Bulletin
         from serve_app.nodes import alive_nodes
         from serve_app.pace import Pace, usual_pause_s
+        from serve_app.policy.ingresses import IngressCount
         from serve_app.policy.scheduling import Scheduler
+        from serve_app.steering import STEERING, take_the_wheel
 
         if self._scheduler is None:
+            take_the_wheel(STEERING)
+            STEERING.let_go()
+            self._ingress_count = IngressCount()
             self._pace = Pace(usual_pause_s())
             self._scheduler = Scheduler(rules_for(self._config, [node.total for node in alive_nodes().values()]))
             self._bulletin = Bulletin(application)
 
-    def _living_nodes(self, available_gib: Mapping[str, float]) -> "dict[str, NodeSeen]":
-        from serve_app.fleet import NodeSeen
+    def _living_nodes(self) -> "dict[str, NodeSeen]":
         from serve_app.nodes import alive_nodes
 
         if time.monotonic() - self._nodes_at >= NODES_FRESH_S:
             self._nodes, self._nodes_at = alive_nodes(), time.monotonic()
-        return {name: NodeSeen(node.total, available_gib.get(name)) for name, node in self._nodes.items()}
+        return self._nodes
+
+    def _nodes_seen(self, available_gib: Mapping[str, float]) -> "dict[str, NodeSeen]":
+        from serve_app.fleet import NodeSeen
+
+        return {name: NodeSeen(node.total, available_gib.get(name)) for name, node in self._living_nodes().items()}
 
 
 def rules_for(config: "ServingConfig", nodes: list[Mapping[str, float]]) -> "Rules":
@@ -117,6 +152,7 @@ def rule_of(slot: Any, claim: Mapping[str, float]) -> "SlotRule":
 
     return SlotRule(
         claim=claim,
+        stages=slot.stages,
         min_replicas=slot.min_replicas,
         max_replicas=slot.max_replicas,
         parallel_requests=slot.parallel_requests,

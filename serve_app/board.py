@@ -2,7 +2,7 @@
 (load, unload, pin) and the policy (who waits for what)."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from providers.registry import provider
 from providers.spec import SlotSpec
@@ -47,6 +47,7 @@ class Board:
         if known is not None and known.number > news.number:
             return
         entry.news[news.replica] = news
+        entry.last_node = news.node or entry.last_node
         if news.available_bytes is not None:
             self._available[news.node] = news.available_bytes
         if news.state is SlotState.OFFLINE:
@@ -56,6 +57,7 @@ class Board:
         ):
             self._failed(entry, news, now)
         entry.pull = None
+        entry.homes |= _homes_by(news)
         if news.state in LOADING:
             entry.failed = False
         if news.state is SlotState.READY and news.load_seconds is not None:
@@ -72,6 +74,19 @@ class Board:
             self._tell(entry, "sleeping" if news.sleeping else "awake", now)
         elif news.progress is not None and news.progress != before:
             self._tell(entry, "progress", now)
+
+    def files_found(self, node: str, slots: Collection[str]) -> None:
+        """A look at `node` has found the files of these slots, and of no others."""
+        for name, entry in self._entries.items():
+            if name in slots:
+                entry.homes.add(node)
+            else:
+                entry.homes.discard(node)
+
+    def nodes_live(self, nodes: Collection[str]) -> None:
+        """The files of all others are gone with them."""
+        for entry in self._entries.values():
+            entry.homes.intersection_update(nodes)
 
     def pull_began(self, slot: str, now: float) -> None:
         """Its model is being pulled before it has a place; until that is done, the policy does not hear of it."""
@@ -299,6 +314,13 @@ class Board:
 
     def _tell(self, entry: SlotEntry, kind: str, now: float) -> None:
         self.events.add({"type": kind, "at": now, **view_of(entry)})
+
+
+def _homes_by(news: ReplicaNews) -> set[str]:
+    """The nodes that must have the files: they come before the engine starts."""
+    if news.state is SlotState.READY:
+        return {news.node, *news.further}
+    return {news.node} if news.state in (SlotState.STARTING, SlotState.WARMING) else set()
 
 
 def _forget_replica(entry: SlotEntry, replica: str) -> None:

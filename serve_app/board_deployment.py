@@ -19,6 +19,7 @@ from serve_app.config import parse_config
 from serve_app.errors import LoadFailed
 from serve_app.events import Batch
 from serve_app.fleet import NodeSeen
+from serve_app.homes import ROUNDS_S, Lookout, Rounds
 from serve_app.lifecycle import SlotState
 from serve_app.liveness import gone_among
 from serve_app.logs import log_to
@@ -51,7 +52,7 @@ class BoardDeployment:
         config = parse_config(args)
         slots = config.slots
         claims = {slot.name: claim_of(slot, Device(devices[slot.name])) for slot in slots}
-        self._claims = claims
+        self._claims = {slot.name: (claims[slot.name], slot.stages) for slot in slots}
         self._bulletin = Bulletin(serve.get_replica_context().app_name)
         known = {slot.name: (slot, devices[slot.name], claims[slot.name]) for slot in slots}
         self._board = Board(known, time.time(), self._bulletin.pins())
@@ -62,9 +63,10 @@ class BoardDeployment:
         self._store = ModelStore(load_settings().models_dir)
         self._pulls = Pulls(self._store, self)
         self._telling: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Condition()
+        self._news, self._told = asyncio.Condition(), self._board.events.cursor
         self._changed, self._asked = asyncio.Event(), asyncio.Event()
         log_to(load_settings().logs_dir, "board")
+        self._rounds, self._lookout = Rounds(), Lookout(args["slots"])
         self._warm_workers = WarmWorkers(config.scheduling.warm_workers)
         self._taken = asyncio.Event()
         """Whether a worker has become a replica."""
@@ -72,7 +74,7 @@ class BoardDeployment:
         """Replicas whose first load was told of: they repeat what they tell."""
         jobs = (
             *(repeatedly(self._call_the_roll, ROLL_CALL_S), repeatedly(self._keep_warm, 0)),
-            *(self._post(), self._read_verdicts()),
+            *(self._post(), self._read_verdicts(), repeatedly(self._look_around, ROUNDS_S)),
         )
         self._tasks = [asyncio.create_task(job) for job in jobs]
         self._check_placement(alive_nodes(), time.time())
@@ -159,8 +161,11 @@ class BoardDeployment:
         self._pull_ahead()
         self._changed.set()
         self._asked.set()
-        async with self._news:
-            self._news.notify_all()
+        # Most reports are no event, and each follower that is woken costs some.
+        if (cursor := self._board.events.cursor) != self._told:
+            self._told = cursor
+            async with self._news:
+                self._news.notify_all()
 
     def _wake(self) -> None:
         """`_tell` for those who cannot await."""
@@ -199,12 +204,21 @@ class BoardDeployment:
             self._orders.give(replica, Order.RELOAD)
         for replica in self._board.to_put_to_sleep():
             self._orders.give(replica, Order.SLEEP)
-        self._check_placement(await asyncio.to_thread(alive_nodes), now)
+        nodes = await asyncio.to_thread(alive_nodes)
+        self._check_placement(nodes, now)
+        self._board.nodes_live(nodes)
         await self._tell()
 
+    async def _look_around(self) -> None:
+        """Which node has which models."""
+        if due := self._rounds.due(await asyncio.to_thread(alive_nodes), time.monotonic()):
+            for node, slots in (await self._lookout.look(due)).items():
+                self._board.files_found(node, slots)
+            self._changed.set()
+
     def _check_placement(self, nodes: Mapping[str, NodeSeen], now: float) -> None:
-        for slot, claim in self._claims.items():
-            self._board.placement_checked(slot, advice_if_unplaceable(claim, declared(nodes)), now)
+        for slot, (claim, stages) in self._claims.items():
+            self._board.placement_checked(slot, advice_if_unplaceable(claim, declared(nodes), stages), now)
             if {name for name, node in nodes.items() if fits(claim, node.total)} == {self._node}:
                 self._only_here.add(slot)
             else:

@@ -61,5 +61,5 @@ class SlotDirectory:
         return BadRequest(400, message, "unsupported_capability", "model")
 
     def _choice(self) -> str:
-        names = [name for slot in self.slots.values() for name in (slot.name, *slot.role_aliases)]
+        names = [name for slot in self.slots.values() for name in (slot.name, *slot.role_aliases, *slot.adapters)]
         return f"Models here: {', '.join(names)}."

@@ -9,7 +9,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,10 +109,12 @@ class Engine:
         report: Callable[[LoadReport], None],
         accelerator_ids: tuple[str, ...] = (),
         rank: int = 0,
+        reserved: Mapping[str, Any] = {},
     ) -> None:
+        """`reserved`: the placement's fields that tell of GPUs on several nodes, if the slot is one over them."""
         self._provider, self._slot, self._device = provider, slot, device
         self._settings, self._report = settings, report
-        self._accelerator_ids, self._rank = accelerator_ids, rank
+        self._accelerator_ids, self._rank, self._reserved = accelerator_ids, rank, reserved
         self._store = ModelStore(settings.models_dir)
         self._failure: LoadFailed | None = None
         self._deaths: deque[float] = deque(maxlen=CRASHES)
@@ -346,6 +348,7 @@ class Engine:
             cpu_threads=max(1, int(self._slot.resources.cpu) or os.cpu_count() or 1),
             programs=node.programs,
             base_env=node.base_env,
+            **self._reserved,
         )
 
     async def _until_ready(self, process: AnyProcess, endpoint: Endpoint) -> None:
@@ -360,19 +363,21 @@ class Engine:
                 if health.state is HealthState.DEAD:
                     detail = self._advised(health.detail or "its health check failed", process)
                     raise LoadFailed(self._slot.name, "engine_unhealthy", detail, process.log.tail(REASON_LINES))
+                fraction = health.progress
+                if fraction is None:
+                    fraction = self._provider.load_progress(process.log.recent())
                 quick = health.state is HealthState.READY and shown.state is SlotState.STARTING
-                if health.state is HealthState.WARMING or quick:
-                    shown = self._show_warming(health.progress, process, shown)
+                # vLLM's port is closed until its model is loaded; its words tell that it loads.
+                if health.state is HealthState.WARMING or fraction is not None or quick:
+                    shown = self._show_warming(fraction, shown)
                 if health.state is HealthState.READY:
                     return
                 await asyncio.wait([died], timeout=poll_pause_s(time.monotonic() - began))
         finally:
             died.cancel()
 
-    def _show_warming(self, fraction: float | None, process: AnyProcess, shown: LoadReport) -> LoadReport:
+    def _show_warming(self, fraction: float | None, shown: LoadReport) -> LoadReport:
         """What is shown now. Every load passes through warming, also one that is quicker than the polls."""
-        if fraction is None:
-            fraction = self._provider.load_progress(process.log.recent())
         report = LoadReport(SlotState.WARMING, progress=None if fraction is None else Progress(fraction))
         if report != shown:
             self._report(report)

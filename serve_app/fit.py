@@ -86,13 +86,14 @@ def _group_problems(config: ServingConfig, wants: Sequence[Want], nodes: Sequenc
         "allowed: slots that fit side by side, or resident: one"
         for index, group in enumerate(config.scheduling.groups)
         if group.resident == "all"
-        for lack in _lacking({name: (by_name[name], 1) for name in group.slots}, nodes)
+        for lack in _lacking({name: (by_name[name], by_name[name].slot.stages) for name in group.slots}, nodes)
     ]
 
 
 def _floor_problems(wants: Sequence[Want], nodes: Sequence[NodeResources]) -> list[str]:
     """Slots that must always be loaded, and could not all be."""
-    always = {want.slot.name: (want, want.slot.replica_floor) for want in wants if want.slot.replica_floor}
+    floors = ((want, want.slot.replica_floor * want.slot.stages) for want in wants)
+    always = {want.slot.name: (want, claims) for want, claims in floors if claims}
     return [
         f"slots ({', '.join(always)}): by pin or min_replicas they claim {lack}; "
         "allowed: fewer of them, or smaller claims"
@@ -100,10 +101,10 @@ def _floor_problems(wants: Sequence[Want], nodes: Sequence[NodeResources]) -> li
     ]
 
 
-def _lacking(replicas: Mapping[str, tuple[Want, int]], nodes: Sequence[NodeResources]) -> list[str]:
-    """What they claim together, for each resource of which all nodes together have less, in words."""
+def _lacking(claims: Mapping[str, tuple[Want, int]], nodes: Sequence[NodeResources]) -> list[str]:
+    """Each of the claims so many times over: every resource of which all nodes together have less, in words."""
     sums: dict[str, float] = {}
-    for want, count in replicas.values():
+    for want, count in claims.values():
         for name, amount in _declared_part(want.claim, nodes).items():
             sums[name] = sums.get(name, 0.0) + amount * count
     have = {name: sum(node.get(name, 0.0) for node in nodes) for name in sums}

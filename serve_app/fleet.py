@@ -22,8 +22,11 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaSeen:
+    """`further`: the nodes of its stages after the first, where it has several: an entry for each."""
+
     node: str
     phase: Phase
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,11 @@ class NodeSeen:
 
 @dataclass(frozen=True, slots=True)
 class SlotRule:
-    """What the configuration owes a slot. `claim` is what each replica claims from Ray."""
+    """What the configuration owes a slot. `claim` is what each stage of each replica claims from Ray; the stages of
+    one replica start together, on one node or on several."""
 
     claim: Amounts
+    stages: int = 1
     min_replicas: int = 0
     max_replicas: int = 1
     parallel_requests: int = 1
@@ -71,8 +76,10 @@ class SlotSeen:
     next_try: float | None = None
     """It failed, and may not be tried before."""
     needs: Amounts = field(default_factory=dict)
-    """Memory that a replica takes, estimated or measured, beyond what it claims: `memory` (bytes), `vram_gib`. Counts
-    only on nodes that declare the resource."""
+    """Memory that a stage of a replica takes, estimated or measured, beyond what it claims: `memory` (bytes),
+    `vram_gib`. Counts only on nodes that declare the resource."""
+    homes: frozenset[str] = frozenset()
+    """The nodes that are known to have its model's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,10 @@ class Wait:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """`targets`: replicas by slot; Serve keeps its aim for a slot that is left out. `yielding`: slots whose turn is
-    over: requests that come now wait for the next one."""
+    over: requests that come now wait for the next one. `places`: of the slots that get one more replica, the node of
+    each of its stages."""
 
     targets: Mapping[str, int]
     waits: Mapping[str, Wait]
     yielding: frozenset[str]
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

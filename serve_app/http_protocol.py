@@ -110,10 +110,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def leave(self) -> None:
-        """Close with the answer that is being given, or the next one: a client that was promised an open connection may
-        have sent a request already. One that sends none is closed as ever."""
+        """Close with the next answer whose head can say so: a client that was promised an open connection may have sent
+        a request already, or do so when an answer that has begun is over. One that sends none is closed as ever."""
         self._last = True
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self.cycle is not None and not self.cycle.response_started:
             self.cycle.keep_alive = False
 
     def handle_websocket_upgrade(self) -> None:

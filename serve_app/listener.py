@@ -16,11 +16,14 @@ from starlette.types import ASGIApp
 
 from serve_app.http_protocol import EdgeProtocol
 from serve_app.listen_options import ListenOptions
+from serve_app.successor import until_another_listens
 
 START_POLL_S = 0.005
 LEAVE_POLL_S = 0.05
 REPLACED_DRAIN_S = 600.0
-"""How long answers have to end when another ingress has taken over."""
+"""How long one that is replaced has to end: the other one has to come, and its own answers to be over."""
+SUCCESSOR_WAIT_S = 60.0
+"""The part of it that is for the other one to come; meanwhile this one answers as ever."""
 ACCEPTING_TURNS = 5
 """Of the loop, from a connection that is accepted to its protocol; two more than it takes."""
 BACKLOG = 4096
@@ -36,8 +39,9 @@ async def listening(
 ) -> AsyncIterator[None]:
     """Answer while the context is open. At its end nothing new is accepted, and what is being answered has `drain_s`.
 
-    If it is `replaced`, another one answers who comes now, and there is no hurry: clients that were told that they may
-    send further requests on their connections are answered once more. Raises OSError if the port cannot be had."""
+    If it is `replaced`, another one answers who comes as soon as that listens, and there is no hurry: clients that were
+    told that they may send further requests on their connections are answered once more. Raises OSError if the port
+    cannot be had."""
     listener = bound(options.host, options.port)
     server = _Server(_config(app, options, drain_s), listener)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -49,7 +53,8 @@ async def listening(
         yield
     finally:
         if await replaced():
-            await server.leave(REPLACED_DRAIN_S)
+            await until_another_listens(listener, SUCCESSOR_WAIT_S)
+            await server.leave(REPLACED_DRAIN_S - SUCCESSOR_WAIT_S)
         server.should_exit = True
         await serving
 

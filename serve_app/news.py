@@ -32,6 +32,8 @@ class ReplicaNews:
     """Resident memory of the engine's processes when it had loaded."""
     available_bytes: int | None = None
     """Of the replica's node."""
+    further: tuple[str, ...] = ()
+    """The nodes of the engine's stages after the first, if it has several: an entry for each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,10 +57,19 @@ def fits(claim: Claim, node: NodeResources) -> bool:
     return all(node.get(name, 0.0) >= amount for name, amount in claim.as_resources().items())
 
 
-def advice_if_unplaceable(claim: Claim, nodes: Sequence[NodeResources]) -> str | None:
-    """None if some node could hold the claim when it is empty; else what is missing and how to declare it."""
-    if any(fits(claim, node) for node in nodes):
+def times_fitting(claim: Claim, node: NodeResources, most: int) -> int:
+    """How many times over an empty node could hold the claim; `most` at most."""
+    return int(min((node.get(name, 0.0) // amount for name, amount in claim.as_resources().items()), default=most))
+
+
+def advice_if_unplaceable(claim: Claim, nodes: Sequence[NodeResources], stages: int = 1) -> str | None:
+    """None if empty nodes could hold the claim once for each stage; else what is missing and how to declare it."""
+    times = sum(times_fitting(claim, node, stages) for node in nodes)
+    if times >= stages:
         return None
+    if times:
+        needs = f"it needs {_listed(claim.as_resources())} for each of {stages} stages"
+        return f"{needs}, and all nodes together have that {times} times. Add a node, or take fewer stages."
     lacking = {
         name: amount
         for name, amount in claim.as_resources().items()

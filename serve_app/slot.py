@@ -25,6 +25,7 @@ from serve_app.mailbox import Mailbox
 from serve_app.news import ReplicaNews, error_record
 from serve_app.orders import Order
 from serve_app.settings import load_settings
+from serve_app.stages import further_nodes, reservation
 
 UPKEEP_S = 2.0
 ORDER_WAIT_S = 10.0
@@ -45,6 +46,7 @@ class SlotDeployment:
         self._node = ray.get_runtime_context().get_node_id()
         self._address = str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
         self._device = Device(device)
+        self._further = further_nodes() if self._slot.stages > 1 else ()
         self._board = board
         self._holders: dict[asyncio.Event, str] = {}
         self._news_count = 0
@@ -59,6 +61,7 @@ class SlotDeployment:
             self._tell,
             accelerator_ids=assigned_accelerators(self._device),
             rank=rank_of(context),
+            reserved=reservation() if self._slot.stages > 1 else {},
         )
         self._engine.start_loading()
 
@@ -163,6 +166,7 @@ class SlotDeployment:
                 estimated=None if report.needs is None else shown_needs(report.needs),
                 measured_bytes=report.measured_bytes,
                 available_bytes=available_bytes(),
+                further=self._further,
             )
         )
 

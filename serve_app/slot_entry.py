@@ -59,6 +59,10 @@ class SlotEntry:
     load_seconds: float | None = None
     estimated: JsonRecord | None = None
     measured_bytes: int | None = None
+    last_node: str | None = None
+    """Where its newest replica is, or was."""
+    homes: set[str] = field(default_factory=set)
+    """The nodes that are known to have its model's files."""
 
     @property
     def in_flight(self) -> int:
@@ -152,6 +156,7 @@ def record_of(entry: SlotEntry) -> JsonRecord:
         "models": {capability.value: name for capability, name in spec.models.items()},
         "aliases": list(spec.aliases),
         "role_aliases": {alias: role.value for alias, role in spec.role_aliases.items()},
+        "adapters": list(spec.adapters),
         "description": spec.description,
         "capabilities": [capability.value for capability in spec.capabilities],
         "context_size": spec.context_size,
@@ -165,7 +170,8 @@ def record_of(entry: SlotEntry) -> JsonRecord:
         "unload_after_s": spec.unload_after_s,
         "priority": spec.priority,
         "replicas": len(news),
-        "nodes": sorted({n.node for n in news if n.node}),
+        "nodes": sorted({node for n in news for node in (n.node, *n.further) if node}),
+        "last_node": entry.last_node,
         "in_flight": entry.in_flight,
         "queued": entry.queued,
         "load_seconds": entry.load_seconds,
@@ -180,7 +186,7 @@ def seen(entry: SlotEntry) -> SlotSeen | None:
     if entry.pull is not None and not entry.pull.done:
         return None
     return SlotSeen(
-        replicas=tuple(ReplicaSeen(news.node, _phase(news)) for news in entry.news.values()),
+        replicas=tuple(ReplicaSeen(news.node, _phase(news), news.further) for news in entry.news.values()),
         in_flight=entry.in_flight,
         queued=entry.queued,
         queued_since=entry.queued_since,
@@ -193,6 +199,8 @@ def seen(entry: SlotEntry) -> SlotSeen | None:
         unwanted=entry.unwanted_since is not None,
         next_try=entry.cooldown.next_try,
         needs=_needs(entry),
+        # Of one that cannot grow nobody asks; and the policy is told many times a second.
+        homes=frozenset(entry.homes if len(entry.news) < entry.spec.max_replicas else ()),
     )
 
 

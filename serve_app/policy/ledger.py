@@ -17,17 +17,20 @@ Room = NDArray[np.float64]
 """Shape (nodes, resources), or (resources,) for one node."""
 Nodes = NDArray[np.bool_]
 """Shape (nodes,)."""
+Counts = NDArray[np.int64]
+"""Shape (nodes,)."""
+Rows = tuple[int, ...]
+"""A node for each stage of a replica: one for nearly all, and one node may take several stages."""
 
 
 class Demand:
-    """What one replica takes: `claim` of shape (resources,), `amounts` with a row for each node. `needs` count only
-    where the node declares the resource. `claimed` and `needed` are the same with minus infinity for nothing, so that
-    it fits into any room, one that is overdrawn included: more may be used than was estimated."""
+    """What one stage of a replica takes: `claim` of shape (resources,), `amounts` with a row for each node. `needs`
+    count only where the node declares the resource. `needed` is the same with minus infinity for nothing, so that it
+    fits into any room, one that is overdrawn included: more may be used than was estimated."""
 
     def __init__(self, claim: Room, needs: Room | None, declared: Nodes) -> None:
         self.amounts = np.broadcast_to(claim, declared.shape) if needs is None else claim + needs * declared
         self.needed: Room = np.where(self.amounts > 0, self.amounts, -np.inf)
-        self.claimed: Room = np.where(claim > 0, claim, -np.inf)
 
 
 class Freeing(Protocol):
@@ -87,51 +90,81 @@ class Ledger:
     def figures(self, amounts: Amounts) -> tuple[float, ...]:
         return tuple([amounts.get(name, 0.0) for name in self.columns])
 
-    def occupy(self, demand: Demand, row: int) -> None:
+    def occupy(self, demand: Demand, rows: Rows) -> None:
         """One replica is there, or is to start."""
-        self.now[row] -= demand.amounts[row]
-        self.later[row] -= demand.amounts[row]
+        for row in rows:
+            self.now[row] -= demand.amounts[row]
+            self.later[row] -= demand.amounts[row]
 
-    def reserve(self, demand: Demand, row: int) -> None:
-        self.later[row] -= demand.amounts[row]
+    def reserve(self, demand: Demand, rows: Rows) -> None:
+        for row in rows:
+            self.later[row] -= demand.amounts[row]
 
     def vacate(self, amount: Sequence[float] | Room, row: int) -> None:
         """So much of what is occupied will be free."""
         self.later[row] += amount * self.declared[row]
 
-    def keep(self, demand: Demand, row: int) -> None:
+    def keep(self, demand: Demand, rows: Rows) -> None:
         """It must always be there."""
-        self.bare[row] -= demand.amounts[row]
+        for row in rows:
+            self.bare[row] -= demand.amounts[row]
 
-    def lacking(self, demand: Demand, leaving: Iterable[Freeing] = ()) -> Room:
-        """What is missing for the demand on each node, also when these have left."""
+    @property
+    def open(self) -> Room:
+        """What is free, and nobody has reserved."""
+        return np.minimum(self.now, self.later)
+
+    def after(self, leaving: Iterable[Freeing], demand: Demand, rows: Rows = ()) -> Room:
+        """What is free later when these have left, too, and `demand` is on `rows`."""
         later = self.later
         for one in leaving:
             later = later.copy() if later is self.later else later
             later[one.row] += one.frees * self.declared[one.row]
-        return np.maximum(demand.needed - later, 0.0)
-
-    def fits_now(self, demand: Demand) -> Nodes:
-        """Where it fits into what is free, and nobody has reserved."""
-        return _within(demand.needed, np.minimum(self.now, self.later))
-
-    def fits_later(self, demand: Demand) -> Nodes:
-        return _within(demand.needed, self.later)
-
-    def could_land(self, demand: Demand) -> Nodes:
-        """Where Ray may start it: Ray knows only of claims, and nothing of reservations."""
-        return _within(demand.claimed, self.now)
-
-    def fits_empty(self, demand: Demand) -> Nodes:
-        return _within(demand.needed, self.total)
-
-    def fits_bare(self, demand: Demand) -> Nodes:
-        return _within(demand.needed, self.bare)
+        for row in rows:
+            later = later.copy() if later is self.later else later
+            later[row] -= demand.amounts[row]
+        return later
 
 
-def _within(amount: Room, room: Room) -> Nodes:
-    fitting: Nodes = np.all(amount <= room + TOLERANCE, axis=1)
-    return fitting
+def lacking(demand: Demand, room: Room) -> Room:
+    """What is missing for one stage on each node."""
+    return np.maximum(demand.needed - room, 0.0)
+
+
+def fitting(demand: Demand, room: Room) -> Nodes:
+    """Where one stage fits."""
+    found: Nodes = np.all(demand.needed <= room + TOLERANCE, axis=1)
+    return found
+
+
+def fit_at(demand: Demand, room: Room, rows: Rows) -> bool:
+    """Whether all stages fit, each on its node."""
+    return all(
+        bool(np.all(rows.count(row) * demand.needed[row] <= room[row] + TOLERANCE)) for row in dict.fromkeys(rows)
+    )
+
+
+def stages_fitting(demand: Demand, room: Room, most: int) -> Counts:
+    """How many stages fit on each node, `most` at most."""
+    taken = demand.amounts > 0
+    times = np.where(taken, (room + TOLERANCE) / np.where(taken, demand.amounts, 1.0), np.inf)
+    found: Counts = np.clip(np.floor(times.min(axis=1, initial=np.inf)), 0, most).astype(np.int64)
+    return found
+
+
+def choose(demand: Demand, room: Room, stages: int, liked: Nodes | None) -> Rows | None:
+    """Nodes with room for all stages: those that are liked first, then as few as possible. None if there are none."""
+    if stages == 1:
+        found = fitting(demand, room)
+        row = None if liked is None else first(found & liked)
+        row = first(found) if row is None else row
+        return None if row is None else (row,)
+    counts = stages_fitting(demand, room, stages)
+    if counts.sum() < stages:
+        return None
+    order = np.argsort(-counts, kind="stable") if liked is None else np.lexsort((-counts, ~liked))
+    rows = [row for row in order.tolist() for _ in range(counts[row])]
+    return tuple(rows[:stages])
 
 
 def first(nodes: Nodes) -> int | None:

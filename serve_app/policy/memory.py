@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Where a replica is thought to start, and since when Serve has known that it must. `node` is empty if nobody
-    knows."""
+    """Where the stages of a replica are to start, and since when Serve has known that it must. `nodes` is empty if
+    nobody has planned it: Serve replaces replicas by itself."""
 
-    node: str
+    nodes: tuple[str, ...]
     since: float
 
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from serve_app.policy.books import Books
-from serve_app.policy.ledger import first
-from serve_app.policy.victims import Clearing
+from serve_app.policy.ledger import Rows
+from serve_app.policy.victims import Clearing, Sought
 from serve_app.policy.waiters import Waiter
 
 CLEARED_FOR = 24
@@ -15,12 +15,12 @@ look for what could go takes a tenth of a millisecond and more for each, ten tim
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`row`: the node that is meant for it; None: none yet. `blockers`: whom it waits for, where that is settled.
+    """`rows`: the nodes that are meant for it; empty: none yet. `blockers`: whom it waits for, where that is settled.
     `rivals`: members of its exclusive groups that are there, or come first. `ahead`: so many others are to be found a
     place first; None: it is its turn."""
 
     started: bool = False
-    row: int | None = None
+    rows: Rows = ()
     blockers: tuple[str, ...] = ()
     rivals: tuple[str, ...] = ()
     ahead: int | None = None
@@ -66,38 +66,38 @@ class Placing:
     def place(self, waiter: Waiter, ahead: int) -> Outcome:
         """`ahead`: how many others come first."""
         books, one = self._books, waiter.standing
-        demand = books.demand(one.name)
         rivals = self._groups.rivals(one.name)
         staying = [name for name in rivals if name not in books.going]
         if any(not books.standings[name].live for name in staying):
             return Outcome(rivals=rivals)
         if not rivals and not one.leaving and not waiter.ordered:
-            row = books.room_now(one)
-            if row is not None:
-                books.start(one, row)
+            rows = books.room_now(one)
+            if rows is not None:
+                books.start(one, rows)
                 self._groups.enter(one.name)
-                return Outcome(started=True, row=row)
+                return Outcome(started=True, rows=rows)
         if ahead >= CLEARED_FOR:
             return Outcome(ahead=ahead)
         if not staying:
-            row = first(books.ledger.fits_later(demand))
-            if row is not None:
-                self._reserve(waiter, row)
-                return Outcome(row=row, blockers=self._leaving(row, one.name), rivals=rivals)
+            rows = books.rows(one, books.ledger.later)
+            if rows is not None:
+                self._reserve(waiter, rows)
+                return Outcome(rows=rows, blockers=self._leaving(rows, one.name), rivals=rivals)
         clearing = self._clearing(waiter, staying)
         if clearing is None:
             return Outcome(rivals=rivals)
         self._clear(waiter, clearing)
-        return Outcome(row=clearing.row, blockers=clearing.slots, rivals=rivals)
+        return Outcome(rows=clearing.rows, blockers=clearing.slots, rivals=rivals)
 
     def _clearing(self, waiter: Waiter, rivals: Iterable[str]) -> Clearing | None:
-        demand, spared = self._books.demand(waiter.name), self._groups.mates(waiter.name)
+        books, one = self._books, waiter.standing
+        spared = self._groups.mates(waiter.name)
         if spared.intersection(rivals):
             return None
-        victims = self._books.victims
-        found = victims.cheapest(demand, rivals, spared, idle_only=True)
+        sought = Sought(books.demand(one.name), one.rule.stages, books.pulls(one))
+        found = books.victims.cheapest(sought, rivals, spared, idle_only=True)
         if found is None and waiter.overdue:
-            found = victims.cheapest(demand, rivals, spared, idle_only=False)
+            found = books.victims.cheapest(sought, rivals, spared, idle_only=False)
         return found
 
     def _clear(self, waiter: Waiter, clearing: Clearing) -> None:
@@ -110,15 +110,15 @@ class Placing:
                 books.evict(name)
             elif all(other.turn_over for other in prospects.values()) and not prospect.idle:
                 books.yielding.add(name)
-        self._reserve(waiter, clearing.row)
+        self._reserve(waiter, clearing.rows)
 
-    def _reserve(self, waiter: Waiter, row: int) -> None:
-        self._books.reserve(waiter.standing, row, waiter.overdue)
+    def _reserve(self, waiter: Waiter, rows: Rows) -> None:
+        self._books.reserve(waiter.standing, rows)
         self._groups.enter(waiter.name)
 
-    def _leaving(self, row: int, but: str) -> tuple[str, ...]:
+    def _leaving(self, rows: Rows, but: str) -> tuple[str, ...]:
         books = self._books
-        there = dict.fromkeys(books.holders.get(row, ()))
+        there = dict.fromkeys(name for row in rows for name in books.holders.get(row, ()))
         return tuple(name for name in there if name != but and name in books.going)
 
 

@@ -38,6 +38,7 @@ def decide(rules: Rules, fleet: Fleet, now: float, memory: Memory) -> tuple[Deci
         targets=books.targets,
         waits={waiter.name: wait_of(books, waiter, outcomes[waiter.name]) for waiter in waiting},
         yielding=yielding,
+        places=books.places,
     )
     return decision, Memory(
         plans=books.plans,

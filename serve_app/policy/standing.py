@@ -13,15 +13,16 @@ NOTHING_SEEN = SlotSeen()
 
 
 class Standing(NamedTuple):
-    """`live` are the nodes of its replicas, one entry for each, less those on their way out: these are in `leaving`.
-    `target` is Serve's, `floor` the number of replicas that must always be there. A tuple, since hundreds of them are
-    made ten times a second."""
+    """`live` are the nodes of its replicas, an entry for each stage of each, less those on their way out: these are in
+    `leaving`. `replicas` is how many live. `target` is Serve's, `floor` the number of replicas that must always be
+    there. A tuple, since hundreds of them are made ten times a second."""
 
     name: str
     rule: SlotRule
     seen: SlotSeen
     target: int
     floor: int
+    replicas: int
     live: tuple[str, ...]
     leaving: tuple[str, ...]
     loading: bool
@@ -29,13 +30,21 @@ class Standing(NamedTuple):
 
     @property
     def amounts(self) -> Amounts:
-        """What one replica takes. A claim stands for itself, whatever was measured."""
+        """What one stage of a replica takes. A claim stands for itself, whatever was measured."""
         return {**self.seen.needs, **self.rule.claim} if self.seen.needs else self.rule.claim
 
     @property
     def starting(self) -> int:
         """Replicas that Serve was told to start, and of which nothing is seen yet."""
-        return max(0, self.target - len(self.live))
+        return max(0, self.target - self.replicas)
+
+    @property
+    def target_stages(self) -> int:
+        return self.target * self.rule.stages
+
+    @property
+    def floor_stages(self) -> int:
+        return self.floor * self.rule.stages
 
     @property
     def present(self) -> bool:
@@ -113,16 +122,20 @@ def standings_of(rules: Rules, fleet: Fleet) -> Iterator[Standing]:
 
 def _standing(name: str, rule: SlotRule, seen: SlotSeen, target: int) -> Standing:
     """A slot that Serve aims to have none of is leaving whatever the board says: it hears of that later."""
-    live, leaving, loading, failed = [], [], False, True
+    live: list[str] = []
+    leaving: list[str] = []
+    replicas, loading, failed = 0, False, True
     for one in seen.replicas:
         if target and one.phase is not Phase.LEAVING:
-            live.append(one.node)
+            replicas += 1
+            live += (one.node, *one.further)
             loading |= one.phase is Phase.LOADING
             failed &= one.phase is Phase.FAILED
         else:
-            leaving.append(one.node)
+            leaving += (one.node, *one.further)
     floor = 0 if seen.unwanted else max(rule.min_replicas, int(seen.pinned))
-    return Standing(name, rule, seen, target, floor, tuple(live), tuple(leaving), loading, failed and bool(live))
+    failed = failed and replicas > 0
+    return Standing(name, rule, seen, target, floor, replicas, tuple(live), tuple(leaving), loading, failed)
 
 
 def counts(nodes: tuple[str, ...]) -> Mapping[str, int]:

@@ -18,7 +18,10 @@ def fewer_of(books: Books) -> dict[str, Fewer]:
     found = {}
     for name, one in books.standings.items():
         if one.target > 1 and one.live and one.target > one.load:
-            before = books.memory.fewer.get(name, Fewer(books.now, one.load))
+            before = books.memory.fewer.get(name)
+            # One that has been obeyed says nothing of going further down.
+            if before is None or before.count >= one.target:
+                before = Fewer(books.now, one.load)
             found[name] = Fewer(before.since, max(before.count, one.load))
     return found
 
@@ -29,10 +32,12 @@ def tend(books: Books, fewer: Mapping[str, Fewer]) -> None:
             continue
         if one.live and (one.failed or one.seen.unwanted or one.due_to_unload(books.now)):
             books.dismiss(one)
+        elif one.starting and _off_the_map(books, one):
+            books.targets[name] = one.replicas
         elif not one.live and not one.busy and not one.asked_for and _stuck(books, one):
             books.targets[name] = 0
         elif one.live and one.starting and name in books.stranded and _stuck(books, one):
-            books.targets[name] = len(one.live)
+            books.targets[name] = one.replicas
         elif name in fewer and not one.loading and not one.starting:
             shrunk = fewer[name]
             if books.now - shrunk.since >= one.rule.idle_after_s and shrunk.count < one.target:
@@ -43,17 +48,22 @@ def _stuck(books: Books, one: Standing) -> bool:
     return all(books.now - plan.since >= STUCK_S for plan in books.plans.get(one.name, ()))
 
 
+def _off_the_map(books: Books, one: Standing) -> bool:
+    """Its stages are to start on nodes of which one is gone: Ray would wait for that for ever."""
+    return one.rule.stages > 1 and any(map(books.lost, books.memory.plans.get(one.name, ())))
+
+
 def grow(books: Books) -> None:
     """Further replicas, one at a time, where nobody waits for the room. Nobody gives way to them."""
     for name, one in books.standings.items():
         if not 0 < one.target < one.rule.max_replicas or one.load <= one.target:
             continue
-        if len(one.live) > one.target or not one.may_start(books.now):
+        if one.replicas > one.target or not one.may_start(books.now):
             continue
         if name in books.targets or name in books.claimed or name in books.stranded:
             continue
-        if (row := books.room_now(one)) is not None:
-            books.start(one, row)
+        if (rows := books.room_now(one)) is not None:
+            books.start(one, rows)
 
 
 def relieve(books: Books, fleet: Fleet) -> None:

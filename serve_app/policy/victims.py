@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from serve_app.policy.eviction import TOLERANCE, cheapest_sufficient
-from serve_app.policy.ledger import Demand, Ledger, Room
+from serve_app.policy.ledger import Demand, Ledger, Room, Rows, fit_at, lacking
 from serve_app.policy.standing import Standing, counts
 
 YIELD_SETTLES_S = 0.5
@@ -72,10 +72,18 @@ class Victim(NamedTuple):
     prospect: Prospect
 
 
-class Clearing(NamedTuple):
-    """Giving up `slots` makes room on the node of `row`."""
+class Sought(NamedTuple):
+    """Room for so many stages, each of which takes `demand`. `detours`: what it costs to be on each node."""
 
-    row: int
+    demand: Demand
+    stages: int = 1
+    detours: Room | None = None
+
+
+class Clearing(NamedTuple):
+    """Giving up `slots` makes room for a stage on each of `rows`."""
+
+    rows: Rows
     slots: tuple[str, ...]
 
 
@@ -110,7 +118,7 @@ class Pool:
             self._costs[victim.row, : len(left)] = [other.prospect.cost for other in left]
             self._sums[victim.row, : len(left)] = np.cumsum([other.frees for other in left], axis=0)
 
-    def promising(self, lack: Room) -> Iterable[tuple[int, float]]:
+    def promising(self, lack: Room, detours: Room | None) -> Iterable[tuple[int, float]]:
         """The nodes where the victims suffice, and a bound on what that costs, the best first: if the cheapest three
         do not suffice but the cheapest four do, then no set suffices without the fourth or a dearer one."""
         suffices = (lack[:, None, :] <= self._sums + TOLERANCE).all(axis=2)
@@ -118,6 +126,8 @@ class Pool:
         enough = np.take_along_axis(suffices, place, axis=1)
         bounds = np.where(enough, np.take_along_axis(self._costs, place, axis=1), inf)[:, 0]
         bounds[(lack <= TOLERANCE).all(axis=1)] = 0.0
+        if detours is not None:
+            bounds += detours
         rows = np.nonzero(bounds < inf)[0]
         order = rows[np.argsort(bounds[rows], kind="stable")]
         return zip(order.tolist(), bounds[order].tolist(), strict=True)
@@ -159,25 +169,50 @@ class Victims:
         return taken
 
     def cheapest(
-        self, demand: Demand, rivals: Iterable[str], spared: frozenset[str], idle_only: bool
+        self, sought: Sought, rivals: Iterable[str], spared: frozenset[str], idle_only: bool
     ) -> Clearing | None:
-        """The cheapest way to room for `demand`. `rivals` must go in any case, `spared` stay in any case."""
-        forced = {name: self.of(name) for name in rivals}
-        if not all(victims and (victims[0].prospect.idle or not idle_only) for victims in forced.values()):
+        """The cheapest way to room for what is sought, one stage after the other. `rivals` must go in any case,
+        `spared` stay in any case."""
+        forced = tuple(rivals)
+        if not all(self.of(name) and (self.of(name)[0].prospect.idle or not idle_only) for name in forced):
             return None
-        pool = self.pool(idle_only)
-        lack = self._ledger.lacking(demand, [victim for victims in forced.values() for victim in victims])
+        found: Clearing | None = Clearing((), forced)
+        for _ in range(sought.stages):
+            if found is not None:
+                found = self._one_more(sought, found, spared, self.pool(idle_only))
+        return found if found is None or sought.stages == 1 else self._without_waste(sought.demand, found, forced)
+
+    def _one_more(self, sought: Sought, so_far: Clearing, spared: frozenset[str], pool: Pool) -> Clearing | None:
+        """Room for one more stage."""
+        lack = lacking(sought.demand, self._room(sought.demand, so_far))
         best, best_cost = None, inf
-        for row, bound in pool.promising(lack):
+        for row, bound in pool.promising(lack, sought.detours):
             if bound >= best_cost:
                 break
-            choice = [v for v in pool.on(row) if v.slot not in spared and v.slot not in forced]
+            choice = [v for v in pool.on(row) if v.slot not in spared and v.slot not in so_far.slots]
             costs = [victim.prospect.cost for victim in choice]
-            found = cheapest_sufficient(costs, [victim.frees for victim in choice], lack[row].tolist(), best_cost)
+            detour = 0.0 if sought.detours is None else float(sought.detours[row])
+            limit = best_cost - detour
+            found = cheapest_sufficient(costs, [victim.frees for victim in choice], lack[row].tolist(), limit)
             if found is not None:
-                best = Clearing(row, (*forced, *sorted(choice[index].slot for index in found)))
-                best_cost = sum(costs[index] for index in found)
+                slots = (*so_far.slots, *sorted(choice[index].slot for index in found))
+                best = Clearing((*so_far.rows, row), slots)
+                best_cost = detour + sum(costs[index] for index in found)
         return best
+
+    def _room(self, demand: Demand, clearing: Clearing) -> Room:
+        """What is free when these slots have gone and these stages are there."""
+        gone = [victim for name in clearing.slots for victim in self.of(name)]
+        return self._ledger.after(gone, demand, clearing.rows)
+
+    def _without_waste(self, demand: Demand, clearing: Clearing, forced: tuple[str, ...]) -> Clearing:
+        """What went for one stage may be more than enough beside what went for the next one."""
+        kept = clearing.slots
+        for name in sorted(set(kept).difference(forced), key=lambda slot: -self.of(slot)[0].prospect.cost):
+            fewer = tuple(slot for slot in kept if slot != name)
+            if fit_at(demand, self._room(demand, Clearing((), fewer)), clearing.rows):
+                kept = fewer
+        return Clearing(clearing.rows, kept)
 
 
 def _victims(ledger: Ledger, one: Standing, outlook: Prospect) -> list[Victim]:
@@ -185,7 +220,7 @@ def _victims(ledger: Ledger, one: Standing, outlook: Prospect) -> list[Victim]:
     found = []
     for node, count in counts(one.live).items():
         row = ledger.row.get(node)
-        spare = min(count, one.target) - one.floor
+        spare = min(count, one.target_stages) - one.floor_stages
         if row is not None and spare > 0:
             frees = ledger.figures(one.amounts)
             found.append(Victim(one.name, row, frees if spare == 1 else tuple(spare * f for f in frees), outlook))

@@ -32,7 +32,7 @@ def waiters_of(books: Books) -> list[Waiter]:
 def _waits(books: Books, one: Standing) -> bool:
     stranded = one.name in books.stranded and not one.live
     # A replica that is to go may still be in the list: until it is not, one more would be confused with it.
-    short = not one.target or (one.target < one.floor and len(one.live) <= one.target)
+    short = not one.target or (one.target < one.floor and one.replicas <= one.target)
     return (stranded or short) and one.name not in books.targets and one.may_start(books.now)
 
 

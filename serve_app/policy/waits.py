@@ -7,7 +7,7 @@ import numpy as np
 from serve_app.fleet import Wait
 from serve_app.policy.books import Books
 from serve_app.policy.eviction import TOLERANCE
-from serve_app.policy.ledger import Nodes
+from serve_app.policy.ledger import Room, fitting, stages_fitting
 from serve_app.policy.placing import Outcome
 from serve_app.policy.waiters import Waiter
 
@@ -18,16 +18,16 @@ SHOWN_NODE_ID = 8
 def wait_of(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
     if outcome.ahead is not None:
         return Wait(f"{outcome.ahead} other slots wait for a place, too, and come first")
-    demand = books.demand(waiter.name)
-    if not books.ledger.fits_empty(demand).any():
+    one, ledger = waiter.standing, books.ledger
+    if books.rows(one, ledger.total) is None:
         return Wait(_too_large(books, waiter), hopeless=True)
     if outcome.rivals:
         return _beside_rivals(books, waiter, outcome)
-    if outcome.row is None and not books.ledger.fits_bare(demand).any():
+    if not outcome.rows and books.rows(one, ledger.bare) is None:
         return _held_for_good(books, waiter)
-    if outcome.row is not None and all(name in books.going for name in outcome.blockers):
+    if outcome.rows and all(name in books.going for name in outcome.blockers):
         return _until_they_left(books, waiter, outcome)
-    row = outcome.row if outcome.row is not None else _likeliest(books, waiter, books.ledger.fits_bare(demand))
+    row = outcome.rows[0] if outcome.rows else _likeliest(books, waiter, ledger.bare)
     blockers = outcome.blockers or _in_the_way(books, waiter, row)
     return Wait(f"{_shortage(books, waiter, row)}; {_waits_for(books, waiter, blockers)}", tuple(blockers))
 
@@ -36,17 +36,23 @@ def _too_large(books: Books, waiter: Waiter) -> str:
     ledger = books.ledger
     if not ledger.nodes:
         return "no node is there"
-    needed = books.demand(waiter.name).amounts
+    needed, stages = books.demand(waiter.name).amounts, waiter.standing.rule.stages
+    if stages > 1:
+        room = int(stages_fitting(books.demand(waiter.name), ledger.total, stages).sum())
+        return f"needs {_claimed(waiter)} for each of {stages} stages, and all nodes together have that {room} times"
     lacking = np.nonzero((needed > ledger.total + TOLERANCE).all(axis=0))[0].tolist()
     if not lacking:
-        claim = ", ".join(f"{name}: {_figure(amount)}" for name, amount in waiter.standing.rule.claim.items())
-        return f"needs {claim} on one node, and no node has all of that"
+        return f"needs {_claimed(waiter)} on one node, and no node has all of that"
     column = lacking[0]
     needs, largest = float(needed[:, column].max()), float(ledger.total[:, column].max())
     name = ledger.columns[column]
     if not largest:
         return f"needs {name}: {_figure(needs)}, which no node has"
     return f"needs {name}: {_figure(needs)}, the largest node has {_figure(largest)}"
+
+
+def _claimed(waiter: Waiter) -> str:
+    return ", ".join(f"{name}: {_figure(amount)}" for name, amount in waiter.standing.rule.claim.items())
 
 
 def _beside_rivals(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
@@ -59,7 +65,7 @@ def _beside_rivals(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
 
 
 def _held_for_good(books: Books, waiter: Waiter) -> Wait:
-    row = _likeliest(books, waiter, books.ledger.fits_empty(books.demand(waiter.name)))
+    row = _likeliest(books, waiter, books.ledger.total)
     there = dict.fromkeys((*books.holders.get(row, ()), *books.kept.get(row, ())))
     fixed = tuple(name for name in there if name != waiter.name and books.standings[name].floor)
     pinned = all(books.standings[name].seen.pinned for name in fixed)
@@ -73,7 +79,8 @@ def _until_they_left(books: Books, waiter: Waiter, outcome: Outcome) -> Wait:
         return Wait(f"waits for {_listed(outcome.blockers)} to unload", outcome.blockers)
     if waiter.standing.leaving:
         return Wait("its last replica is still leaving")
-    return Wait(f"waits for room on node {_node(books, outcome.row)}")
+    nodes = ", ".join(_node(books, row) for row in dict.fromkeys(outcome.rows))
+    return Wait(f"waits for room on node {nodes or '?'}")
 
 
 def _in_the_way(books: Books, waiter: Waiter, row: int) -> tuple[str, ...]:
@@ -85,10 +92,13 @@ def _in_the_way(books: Books, waiter: Waiter, row: int) -> tuple[str, ...]:
     return tuple(name for name in there if name != waiter.name and (books.demand(name).amounts[row][lacking] > 0).any())
 
 
-def _likeliest(books: Books, waiter: Waiter, nodes: Nodes) -> int:
-    """Of these nodes the one that lacks the smallest part of what the slot needs."""
-    ledger = books.ledger
-    needed = books.demand(waiter.name).amounts
+def _likeliest(books: Books, waiter: Waiter, room: Room) -> int:
+    """Of the nodes that could hold a stage of it in `room` and cannot now, the one that lacks the smallest part of what
+    that needs."""
+    ledger, demand = books.ledger, books.demand(waiter.name)
+    able, needed = fitting(demand, room), demand.amounts
+    lacking = able & ~fitting(demand, ledger.later)
+    nodes = lacking if lacking.any() else able
     parts = np.where(needed > 0, (needed - ledger.later) / np.where(needed > 0, needed, 1.0), -np.inf)
     worst = np.where(nodes, parts.max(axis=1, initial=-np.inf), np.inf)
     return int(worst.argmin())
@@ -134,8 +144,8 @@ def _figure(amount: float) -> str:
     return f"{amount / 2**30:.1f} GiB" if amount >= 2**20 else f"{amount:g}"
 
 
-def _node(books: Books, row: int | None) -> str:
-    return "?" if row is None else books.ledger.nodes[row][:SHOWN_NODE_ID]
+def _node(books: Books, row: int) -> str:
+    return books.ledger.nodes[row][:SHOWN_NODE_ID]
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,8 +1,9 @@
 """Serve, Ray, the board and the ingresses, as far as the policy can tell them from the real ones; time is simulated.
 
-Targets act after a delay; Ray starts a replica on any node where its claim is free, or when one is; a replica is seen
-only after a while, loads, and leaves when its requests are done and some time has passed; the board tells everything
-late. Nothing happens between events, so that a day takes as long as its decisions.
+Targets act after a delay; Ray starts a replica where it was planned, and if its claim is not free there on any node
+where it is, or when it is; a replica is seen only after a while, loads, and leaves when its requests are done and some
+time has passed; the board tells everything late. The stages of a replica start together, or not at all. Nothing happens
+between events, so that a day takes as long as its decisions.
 """
 
 import heapq
@@ -42,7 +43,8 @@ class Arrival:
 @dataclass(slots=True, eq=False)
 class Replica:
     slot: str
-    node: str | None = None
+    planned: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     phase: Phase = Phase.LOADING
     listed: bool = False
     in_flight: int = 0
@@ -146,11 +148,11 @@ class FleetSimulator:
             self.after(self.timing.board_lag_s, partial(self._hear, decision.yielding))
         self._last = decision
         for name, target in decision.targets.items():
-            self._aim(name, target)
+            self._aim(name, target, decision.places.get(name, ()))
 
     # Serve and Ray.
 
-    def _aim(self, name: str, target: int) -> None:
+    def _aim(self, name: str, target: int, places: tuple[str, ...]) -> None:
         slot = self.slots[name]
         if not slot.running and slot.queue:
             target = max(1, target)
@@ -158,7 +160,7 @@ class FleetSimulator:
         while len(slot.running) > target:
             self._stop(self._chance.choice(slot.running))
         while len(slot.running) < target:
-            replica = Replica(name)
+            replica, places = Replica(name, places), ()
             slot.replicas.append(replica)
             self.starts += 1
             if not self._land(replica):
@@ -166,19 +168,31 @@ class FleetSimulator:
                 self._pending.append(replica)
 
     def _land(self, replica: Replica) -> bool:
-        claim = self.rules.slots[replica.slot].claim
-        free = [
-            node
-            for node, seen in self.nodes.items()
-            if all(self._used[node].get(r, 0.0) + a <= seen.total.get(r, 0.0) + TOLERANCE for r, a in claim.items())
-        ]
-        if not free:
-            return False
-        replica.node = self._chance.choice(free)
-        for resource, amount in claim.items():
-            self._used[replica.node][resource] += amount
+        rule = self.rules.slots[replica.slot]
+        if replica.planned and self._room(replica.planned, rule.claim):
+            replica.nodes = replica.planned
+        else:
+            for _ in range(rule.stages):
+                free = [node for node in self.nodes if self._room((*replica.nodes, node), rule.claim)]
+                replica.nodes = (*replica.nodes, self._chance.choice(free)) if free else ()
+                if not free:
+                    return False
+        self._use(replica, 1)
         self.after(self.timing.appears_s, partial(self._appear, replica))
         return True
+
+    def _room(self, nodes: tuple[str, ...], claim: Mapping[str, float]) -> bool:
+        return all(
+            self._used[node].get(resource, 0.0) + nodes.count(node) * amount
+            <= self.nodes[node].total.get(resource, 0.0) + TOLERANCE
+            for node in set(nodes)
+            for resource, amount in claim.items()
+        )
+
+    def _use(self, replica: Replica, times: int) -> None:
+        for node in replica.nodes:
+            for resource, amount in self.rules.slots[replica.slot].claim.items():
+                self._used[node][resource] += times * amount
 
     def _appear(self, replica: Replica) -> None:
         if replica.phase is Phase.LEAVING:
@@ -216,9 +230,7 @@ class FleetSimulator:
     def _gone(self, replica: Replica) -> None:
         slot = self.slots[replica.slot]
         slot.replicas.remove(replica)
-        if replica.node is not None:
-            for resource, amount in self.rules.slots[replica.slot].claim.items():
-                self._used[replica.node][resource] -= amount
+        self._use(replica, -1)
         if not slot.replicas:
             slot.unwanted = False
         self._tell(replica.slot)
@@ -294,9 +306,9 @@ class FleetSimulator:
         floor = slot.pinned or self.rules.slots[name].min_replicas
         if not (slot.replicas or slot.queue or slot.wanted or slot.unwanted or floor):
             return None
-        listed = [one for one in slot.replicas if one.listed and one.node is not None]
+        listed = [one for one in slot.replicas if one.listed and one.nodes]
         return SlotSeen(
-            replicas=tuple(ReplicaSeen(one.node or "", one.phase) for one in listed),
+            replicas=tuple(ReplicaSeen(one.nodes[0], one.phase, one.nodes[1:]) for one in listed),
             in_flight=slot.in_flight,
             queued=len(slot.queue),
             queued_since=slot.queue[0].at if slot.queue else None,

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from serve_app import autoscaling, bulletin, nodes
+from serve_app import autoscaling, bulletin, nodes, steering
 from serve_app.autoscaling import SlotPolicy, rules_for
 from serve_app.bulletin import Sightings, Verdict
 from serve_app.config import parse_config
 from serve_app.fleet import Decision, Fleet, Group, NodeSeen, Rules, SlotSeen, Wait
 from serve_app.placement import GIB
 from serve_app.policy import scheduling
+from serve_app.policy.ingresses import LOST_FOR_S
+from serve_app.steering import Steering
 
 SLOT = {"provider": "llama.cpp", "model": "m.gguf", "capabilities": ["chat"]}
 CHAT, EMBED = SLOT | {"name": "chat"}, SLOT | {"name": "embed"}
@@ -88,6 +90,7 @@ class World:
     fleets: list[Fleet] = field(default_factory=list)
     applications: list[str] = field(default_factory=list)
     looks: int = 0
+    steering: Steering = field(default_factory=Steering)
 
 
 @pytest.fixture
@@ -121,6 +124,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(bulletin, "Bulletin", Bulletin)
     monkeypatch.setattr(scheduling, "Scheduler", Scheduler)
     monkeypatch.setattr(nodes, "alive_nodes", alive_nodes)
+    monkeypatch.setattr(steering, "STEERING", world.steering)
+    monkeypatch.setattr(steering, "take_the_wheel", lambda _: None)
     monkeypatch.setattr("time.monotonic", lambda: world.now)
     return world
 
@@ -167,6 +172,54 @@ def test_the_board_is_told_who_waits_and_only_when_that_changes(world: World) ->
         world.decision = decision
         asked(policy, chat=0, embed=1)
     assert world.posted == [Verdict(waits, frozenset()), Verdict(waits, frozenset({"embed"}))]
+
+
+def test_serve_is_told_where_a_replica_is_to_start(world: World) -> None:
+    world.decision = Decision({"chat": 1, "embed": 0}, {}, frozenset(), {"chat": ("n2",)})
+    policy = SlotPolicy(CONFIG)
+    asked(policy, chat=0, embed=1)
+    assert world.steering.take(Deployment("chat"), world.now) == ("n2",)
+    assert world.steering.take(Deployment("embed"), world.now) == ()
+
+
+def test_with_one_node_there_is_nothing_to_steer(world: World) -> None:
+    world.nodes = {"n1": NodeSeen({"CPU": 2.0})}
+    world.decision = Decision({"chat": 1}, {}, frozenset(), {"chat": ("n1",)})
+    asked(SlotPolicy(CONFIG), chat=0)
+    assert world.steering.take(Deployment("chat"), world.now) == ()
+
+
+def test_the_ingress_follows_the_nodes_whatever_the_board_says(world: World) -> None:
+    world.sightings = None
+    policy = SlotPolicy(CONFIG)
+    assert asked(policy, ingress=1, chat=0) == {"ingress": 2}
+    assert world.steering.nodes_of(Deployment("ingress")) == ("n1", "n2")
+    assert asked(policy, ingress=2, chat=0) == {}
+    world.nodes = {"n1": NodeSeen({})}
+    world.now += autoscaling.NODES_FRESH_S
+    assert asked(policy, ingress=2) == {}, "Serve may not know yet which one is gone"
+    assert world.steering.nodes_of(Deployment("ingress")) == ("n1",)
+    world.now += LOST_FOR_S
+    assert asked(policy, ingress=2) == {"ingress": 1}
+
+
+def test_the_ingress_is_no_slot_to_the_scheduler(world: World) -> None:
+    asked(SlotPolicy(CONFIG), ingress=2, chat=0)
+    assert world.fleets[0].targets == {"chat": 0}
+
+
+def test_an_ingress_may_be_kept_to_nodes_that_declare_a_resource(world: World) -> None:
+    world.nodes = {"n1": NodeSeen({"web": 1.0}), "n2": NodeSeen({})}
+    asked(SlotPolicy(CONFIG | {"ingress": {"resource": "web", "replicas": "every_node"}}), ingress=1)
+    assert world.steering.nodes_of(Deployment("ingress")) == ("n1",)
+
+
+def test_a_new_configuration_begins_without_old_plans(world: World) -> None:
+    world.steering.spread(Deployment("ingress"), ("n1", "n2"))
+    world.steering.plan(Deployment("chat"), ("n1",), world.now)
+    asked(SlotPolicy(CONFIG), chat=0)
+    assert world.steering.nodes_of(Deployment("ingress")) == ()
+    assert world.steering.take(Deployment("chat"), world.now) == ()
 
 
 def test_nodes_are_looked_at_now_and_then(world: World) -> None:

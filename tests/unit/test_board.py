@@ -51,6 +51,11 @@ def traffic(in_flight: int, answered: int = 0, last_used: float | None = None, q
     return {"chat": Traffic(in_flight, queued, answered, last_used)}
 
 
+def homes(board: Board) -> set[str]:
+    board.load("chat", 0)
+    return set(board.sightings()["chat"].homes)
+
+
 def record(board: Board) -> dict[str, Any]:
     found = board.record("chat")
     assert found is not None
@@ -644,3 +649,54 @@ def test_nobody_asks_any_more_after_a_pull(board: Board) -> None:
     assert state(board, 3) == "pulling", "a pull outlives its client"
     board.pull_ended("chat", None, 4)
     assert state(board, 4) == "offline"
+
+
+# Where the files are.
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (S.PULLING, set()),
+        (S.STARTING, {"n1"}),
+        (S.WARMING, {"n1"}),
+        (S.READY, {"n1", "n2"}),
+        (S.UNLOADING, set()),
+        (S.ERROR, set()),
+    ],
+)
+def test_a_replica_that_starts_its_engine_has_the_files(state: S, expected: set[str]) -> None:
+    """Those of further stages must have them, too, once the engine answers."""
+    board = board_of(max_replicas=2)
+    board.replica_news(news(1, state, node="n1", further=("n2",), error=FAILED), 1.0)
+    assert homes(board) == expected
+
+
+def test_what_a_look_finds_stands_until_the_next_one(board: Board) -> None:
+    board.files_found("n1", {"chat"})
+    board.files_found("n2", {"chat", "of another configuration"})
+    assert homes(board) == {"n1", "n2"}
+    board.files_found("n1", set())
+    assert homes(board) == {"n2"}
+
+
+def test_where_the_files_are_is_told_of_slots_that_may_start(board: Board) -> None:
+    board.files_found("n2", {"chat"})
+    board.replica_news(news(1, S.READY, node="n1"), 1.0)
+    assert homes(board) == set()
+    board.replica_news(news(2, S.OFFLINE, node="n1"), 2.0)
+    assert homes(board) == {"n1", "n2"}
+
+
+def test_the_files_of_a_node_go_with_it(board: Board) -> None:
+    board.files_found("n1", {"chat"})
+    board.files_found("n2", {"chat"})
+    board.nodes_live({"n2", "n3"})
+    assert homes(board) == {"n2"}
+
+
+def test_the_policy_hears_of_every_node_of_a_replica(board: Board) -> None:
+    board.replica_news(news(1, S.READY, node="n2", further=("n1", "n2")), 1.0)
+    [replica] = board.sightings()["chat"].replicas
+    assert (replica.node, replica.further) == ("n2", ("n1", "n2"))
+    assert record(board)["nodes"] == ["n1", "n2"]

@@ -111,3 +111,15 @@ def test_advice_where_only_the_combination_is_missing() -> None:
 def test_advice_without_any_node() -> None:
     advice = advice_if_unplaceable(Claim(1, 0, 0, {}), [])
     assert advice is not None and "CPU: 1" in advice
+
+
+def test_several_stages_fit_over_several_nodes() -> None:
+    claim = Claim(0, 1, 0, {})
+    one, two = {"GPU": 1.0}, {"GPU": 2.0}
+    assert advice_if_unplaceable(claim, [one, two], stages=3) is None
+    assert advice_if_unplaceable(claim, [{"GPU": 4.0}], stages=4) is None
+    assert advice_if_unplaceable(claim, [one, two], stages=4) == (
+        "it needs GPU: 1 for each of 4 stages, and all nodes together have that 3 times. "
+        "Add a node, or take fewer stages."
+    )
+    assert "which no node declares" in str(advice_if_unplaceable(claim, [PLAIN], stages=2))

@@ -132,6 +132,19 @@ def test_fewer_replicas_only_after_a_while_with_less_load() -> None:
     assert scheduler.decide(calm, NOW + 10).targets == {"chat": 2}
 
 
+def test_fewer_replicas_and_then_fewer_still() -> None:
+    scheduler = Scheduler(Rules({"chat": rule(0.25, max_replicas=3, parallel_requests=1, idle_after_s=10)}))
+    three = tuple(ReplicaSeen("n", Phase.READY) for _ in range(3))
+    for after_s, in_flight, left, targets in (
+        (0, 2, 3, {}),
+        (10, 1, 3, {"chat": 2}),
+        (11, 1, 2, {}),
+        (21, 1, 2, {"chat": 1}),
+    ):
+        seen = fleet({"chat": busy(replicas=three[:left], in_flight=in_flight)})
+        assert scheduler.decide(seen, NOW + after_s).targets == targets, after_s
+
+
 def test_a_burst_forgets_that_fewer_would_do() -> None:
     scheduler = Scheduler(Rules({"chat": rule(0.25, max_replicas=2, parallel_requests=1, idle_after_s=10)}))
     two = tuple(ReplicaSeen("n", Phase.READY) for _ in range(2))
