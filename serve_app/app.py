@@ -25,6 +25,7 @@ from serve_app.security import load_keys, require_closed
 from serve_app.settings import load_settings
 from serve_app.slot import SlotDeployment
 from serve_app.stages import STRATEGY, bundles_of
+from serve_app.unchanged import fingerprint
 
 logger = logging.getLogger("hal0")
 
@@ -126,6 +127,7 @@ def _slot(slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, 
         name=slot.name,
         **_claiming(slot, claim),
         max_ongoing_requests=MANY_CALLS,
+        user_config=dict(fingerprint(raw, device)),
         autoscaling_config=AutoscalingConfig(
             # Also those that must always be there are the policy's to start, when there is room for them.
             min_replicas=0,

@@ -111,9 +111,11 @@ class SlotPolicy:
         from serve_app.policy.ingresses import IngressCount
         from serve_app.policy.scheduling import Scheduler
         from serve_app.steering import STEERING, take_the_wheel
+        from serve_app.unchanged import leave_unchanged_alone
 
         if self._scheduler is None:
             take_the_wheel(STEERING)
+            leave_unchanged_alone()
             STEERING.let_go()
             self._ingress_count = IngressCount()
             self._pace = Pace(usual_pause_s())

@@ -26,6 +26,7 @@ from serve_app.news import ReplicaNews, error_record
 from serve_app.orders import Order
 from serve_app.settings import load_settings
 from serve_app.stages import further_nodes, reservation
+from serve_app.unchanged import Fingerprint
 
 UPKEEP_S = 2.0
 ORDER_WAIT_S = 10.0
@@ -64,6 +65,9 @@ class SlotDeployment:
             reserved=reservation() if self._slot.stages > 1 else {},
         )
         self._engine.start_loading()
+
+    async def reconfigure(self, _: Fingerprint) -> None:
+        """Serve calls it when the replica starts, and again only for one whose fingerprint is the same."""
 
     async def lease(self, holder: str, suspect: str, node: str) -> AsyncIterator[Granted]:
         """Open as long as its holder, an ingress replica on `node`, uses the slot. The first item comes when the engine
