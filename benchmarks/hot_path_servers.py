@@ -59,6 +59,12 @@ class Call:
         yield Granted("replica", Endpoint(f"http://127.0.0.1:{self._upstream}", TOKEN), MANY)
         await asyncio.Event().wait()
 
+    @property
+    def replica(self) -> str | None:
+        return "replica"
+
+    def let_go(self) -> None: ...
+
     def cancel(self) -> None: ...
 
 

@@ -21,7 +21,7 @@ def complaints(provider: Provider[Any], slot: SlotSpec) -> list[tuple[str, str]]
     problems += [
         (f"companions.{role}", _refused(role, sorted(provider.companions) or ["none"], provider))
         for role in slot.companions
-        if role not in provider.companions
+        if not provider.names_companions and role not in provider.companions
     ]
     return problems
 

@@ -33,7 +33,7 @@ class Container(Frozen):
     program: str | None = Field(
         default=None,
         min_length=1,
-        description="what runs in it; default llama-server, flm, or python3 for native engines",
+        description="what runs in it; default llama-server, vllm, flm, or python3 for native engines",
     )
     extra_args: tuple[str, ...] = ()
 

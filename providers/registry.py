@@ -9,10 +9,12 @@ from providers.flm.provider import Flm
 from providers.kokoro.provider import Kokoro
 from providers.llamacpp.provider import LlamaCpp
 from providers.moonshine.provider import Moonshine
+from providers.vllm.provider import Vllm
 from providers.whisper.provider import FasterWhisper
 
 ALL: tuple[Provider[Any], ...] = (
     LlamaCpp(),
+    Vllm(),
     Flm(),
     Moonshine(),
     FasterWhisper(),

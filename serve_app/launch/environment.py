@@ -27,8 +27,13 @@ LOST_NODES = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "3",
+    # gRPC has the kernel give up a connection that acknowledges nothing for so long (TCP_USER_TIMEOUT). With Ray's two
+    # minutes whoever answers a call of such a node, the board above all, stands still as long.
+    "RAY_grpc_client_keepalive_timeout_ms": "8000",
+    # After that it tries again for so long before it asks whether the node is alive; twice as long each time.
+    "RAY_core_worker_rpc_server_reconnect_timeout_max_s": "1",
 }
-"""For the head of a cluster."""
+"""For every node of a cluster."""
 UNWATCHED = {
     # Serve's and Ray's logs are in files as well, and nobody forwards what workers print.
     "RAY_SERVE_LOG_TO_STDERR": "0",

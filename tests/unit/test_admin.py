@@ -18,12 +18,19 @@ from serve_app.security import Door, Keys
 from serve_app.slot_entry import SlotEntry, record_of
 
 
+class Adapted(SlotSpec):
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return tuple(self.companions)
+
+
 def entry(name: str, *aliases: str, model: str = "hf://a/b") -> SlotEntry:
     capabilities = (Capability.CHAT, Capability.VISION)
-    spec = SlotSpec(
+    spec = Adapted(
         name=name,
         aliases=aliases,
         role_aliases={f"see-{name}": Capability.VISION} if name == "other" else {},
+        companions={"french": "hf://a/lora"} if name == "other" else {},
         provider="p",
         model=model,
         capabilities=capabilities,
@@ -60,7 +67,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
 async def test_the_list_has_what_openais_clients_need_and_how_each_slot_stands(http: httpx.AsyncClient) -> None:
     answer = (await http.get("/v1/models")).json()
     assert answer["object"] == "list"
-    chat, other, role = answer["data"]
+    chat, other, role, adapted = answer["data"]
     assert chat == {
         "id": "chat",
         "object": "model",
@@ -76,6 +83,8 @@ async def test_the_list_has_what_openais_clients_need_and_how_each_slot_stands(h
     }
     assert (other["id"], other["status"]) == ("other", {"value": "loaded"})
     assert role == other | {"id": "see-other", "capabilities": ["vision"], "architecture": role["architecture"]}
+    assert adapted == other | {"id": "french", "parent": "other"}
+    assert (await http.get("/v1/models/french")).json() == adapted
 
 
 async def test_the_name_of_a_role_is_a_model_that_has_no_other(http: httpx.AsyncClient) -> None:

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -22,6 +22,7 @@ from providers.llamacpp.options import LlamaCppOptions
 from providers.moonshine.options import MoonshineOptions
 from providers.registry import PROVIDERS
 from providers.spec import ResourceClaim, SlotSpec
+from providers.vllm.options import VllmOptions
 from providers.whisper.options import WhisperOptions
 from serve_app.cli import main
 from serve_app.config import IngressConfig, SchedulingConfig, SlotGroup, load_config_file, parse_config, parse_slot
@@ -35,6 +36,9 @@ Row = dict[str, str]
 
 UNITS = {"_s": "s", "_mib": "MiB", "_gib": "GiB", "_replicas": "replicas", "_layers": "layers"}
 """What a key's name says of its unit."""
+
+PAGE_OF: Mapping[type[BaseModel], str] = {FlmOptions: "docs/npu.md", VllmOptions: "docs/vllm.md"}
+"""Where the table of a model's keys is, if not with all others."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -123,6 +127,7 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
         ("`slots[]`", SlotSpec),
         ("`slots[].resources`", ResourceClaim),
         ("`slots[].options` on llama.cpp", LlamaCppOptions),
+        ("`slots[].options` on vllm", VllmOptions),
         ("`slots[].options` on flm", FlmOptions),
         ("`slots[].options` on moonshine", MoonshineOptions),
         ("`slots[].options` on faster-whisper", WhisperOptions),
@@ -135,7 +140,7 @@ def test_the_readme_lists_the_slots_of_the_shipped_configuration() -> None:
     ],
 )
 def test_the_tables_of_keys_are_the_models(title: str, model: type[BaseModel]) -> None:
-    page = "docs/npu.md" if model is FlmOptions else "docs/configuration.md"
+    page = PAGE_OF.get(model, "docs/configuration.md")
     rows = {row["key"].strip("`"): row for row in table(section(read(page), title))}
     assert list(rows) == list(model.model_fields)
     schema = model.model_json_schema()

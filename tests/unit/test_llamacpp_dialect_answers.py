@@ -12,7 +12,7 @@ from providers.base import JsonObject, StreamTranslator
 from providers.capabilities import Capability, Operation
 from providers.errors import InvalidRequest
 from providers.llamacpp.dialect import route
-from providers.llamacpp.dialect.rerank import logistic
+from providers.openai.rerank import logistic
 from providers.spec import SlotSpec
 from providers.sse import DONE, ServerSentEvent, SseParser
 

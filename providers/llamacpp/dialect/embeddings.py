@@ -1,7 +1,5 @@
 """Embeddings: https://platform.openai.com/docs/api-reference/embeddings/create"""
 
-from dataclasses import dataclass
-
 from pydantic import JsonValue
 
 from providers.base import JsonObject, Translation
@@ -15,9 +13,8 @@ from providers.openai.checks import (
     one_of,
     required,
     wrong_type,
-    wrong_value,
 )
-from providers.openai.vectors import Vector, as_vector, packed, shortened, unpacked
+from providers.openai.shortened import Shortened
 from providers.spec import SlotSpec
 
 _FIELDS = {"dimensions": integer_from(1), "encoding_format": one_of("float", "base64")}
@@ -67,31 +64,3 @@ def _check_item(param: str, item: JsonValue) -> None:
 
 def _is_prompt_with_pictures(value: JsonValue) -> bool:
     return isinstance(value, dict) and "prompt_string" in value
-
-
-@dataclass(frozen=True, slots=True)
-class Shortened:
-    """Cuts vectors to `dimensions` and gives them length 1 again, which is what OpenAI does.
-
-    Raises `InvalidRequest` if the model's vectors are shorter: only the answer shows how long they are.
-    """
-
-    dimensions: int
-
-    def __call__(self, answer: JsonValue) -> JsonValue:
-        data = answer.get("data") if isinstance(answer, dict) else None
-        for item in data if isinstance(data, list) else ():
-            if isinstance(item, dict):
-                item["embedding"] = self._shorten(item.get("embedding"))
-        return answer
-
-    def _shorten(self, embedding: JsonValue) -> JsonValue:
-        if isinstance(embedding, str):
-            return packed(self._cut(unpacked(embedding)))
-        values: list[JsonValue] = [*self._cut(as_vector(embedding)).tolist()]
-        return values
-
-    def _cut(self, vector: Vector) -> Vector:
-        if self.dimensions > len(vector):
-            raise wrong_value("dimensions", f"this model has {len(vector)}, but got {self.dimensions} instead.")
-        return shortened(vector, self.dimensions)
