@@ -94,7 +94,11 @@ async def test_two_voices_at_once(served: Bench, voice: ToneVoice) -> None:
 async def test_more_requests_than_threads_share_them(voice: ToneVoice) -> None:
     async with bench(lambda: voice, requests=2) as served:
         alone = await served.speak(FOUR)
-        for heard in await asyncio.gather(*(served.speak(FOUR) for _ in range(10))):
+        voice.gate.clear()
+        speaking = asyncio.gather(*(served.speak(FOUR) for _ in range(10)))
+        await until(lambda: voice.most_at_once == 2)
+        voice.gate.set()
+        for heard in await speaking:
             np.testing.assert_array_equal(heard, alone)
     assert voice.most_at_once == 2
 
