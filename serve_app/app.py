@@ -131,7 +131,6 @@ def _slot(slot: SlotSpec, raw: Mapping[str, Any], device: Device, claim: Claim, 
         autoscaling_config=AutoscalingConfig(
             # Also those that must always be there are the policy's to start, when there is room for them.
             min_replicas=0,
-            initial_replicas=0,
             max_replicas=slot.max_replicas,
             target_ongoing_requests=1,
             upscale_delay_s=0,

@@ -30,8 +30,6 @@ LOST_NODES = {
     # gRPC has the kernel give up a connection that acknowledges nothing for so long (TCP_USER_TIMEOUT). With Ray's two
     # minutes whoever answers a call of such a node, the board above all, stands still as long.
     "RAY_grpc_client_keepalive_timeout_ms": "8000",
-    # After that it tries again for so long before it asks whether the node is alive; twice as long each time.
-    "RAY_core_worker_rpc_server_reconnect_timeout_max_s": "1",
 }
 """For every node of a cluster."""
 UNWATCHED = {

@@ -21,6 +21,7 @@ from serve_app.http_io import send_whole
 from serve_app.http_protocol import FLUSH_BYTES, MAX_HEAD_BYTES
 from serve_app.listen_options import ListenOptions
 from serve_app.listener import listening
+from serve_app.successor import listeners
 
 PATIENCE_S = 20.0
 DRAIN_S = 5
@@ -225,6 +226,11 @@ async def test_a_port_that_is_taken_is_said() -> None:
                 pass
 
 
+async def only_one_listens(port: int) -> None:
+    while len(listeners(Path("/proc/net/tcp").read_text().splitlines()[1:], port)) != 1:
+        await asyncio.sleep(0.01)
+
+
 async def test_what_is_being_answered_is_answered_to_the_end() -> None:
     app = Application()
     options = ListenOptions("127.0.0.1", free_port(), 60)
@@ -237,6 +243,28 @@ async def test_what_is_being_answered_is_answered_to_the_end() -> None:
         assert (await answer).json() == {"ok": True}
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+async def test_one_that_is_replaced_goes_on_until_the_other_is_there() -> None:
+    async def replaced() -> bool:
+        return True
+
+    old, new = Application(), Application()
+    options = ListenOptions("127.0.0.1", free_port(), 60)
+    url = f"http://127.0.0.1:{options.port}/a"
+    async with asyncio.timeout(PATIENCE_S), contextlib.AsyncExitStack() as stack:
+        own = contextlib.AsyncExitStack()
+        await own.enter_async_context(listening(old, options, drain_s=0, replaced=replaced))
+        leaving = asyncio.create_task(own.aclose())
+        for _ in range(10):
+            async with httpx.AsyncClient() as client:
+                assert (await client.get(url)).status_code == 200
+        assert not leaving.done()
+        await stack.enter_async_context(listening(new, options, DRAIN_S))
+        await leaving
+        async with httpx.AsyncClient() as client:
+            assert (await client.get(url)).status_code == 200
+    assert new.clients
 
 
 async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> None:
@@ -258,9 +286,10 @@ async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> 
         await old.asked.wait()
         await stack.enter_async_context(listening(new, options, DRAIN_S))
         leaving = asyncio.create_task(own.aclose())
-        while not new.clients:
-            async with httpx.AsyncClient() as client:
-                await client.get(f"http://127.0.0.1:{options.port}/new")
+        await only_one_listens(options.port)
+        async with httpx.AsyncClient() as client:
+            await client.get(f"http://127.0.0.1:{options.port}/new")
+        assert new.clients
         kept[1].write(ask % b"second")
         answer = await kept[0].read()
         assert answer.endswith(b'{"path": "/second"}') and b"connection: close" in answer.lower()
@@ -270,6 +299,36 @@ async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> 
         await leaving
         for _, writer in (kept, slow):
             writer.close()
+
+
+async def test_a_connection_in_the_middle_of_an_answer_is_not_closed_without_a_word() -> None:
+    """Its client was promised that it may send the next request when this answer is over."""
+
+    async def replaced() -> bool:
+        return True
+
+    old, new = Application(), Application()
+    options = ListenOptions("127.0.0.1", free_port(), 60)
+    ask = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
+    async with asyncio.timeout(PATIENCE_S), contextlib.AsyncExitStack() as stack:
+        own = contextlib.AsyncExitStack()
+        await own.enter_async_context(listening(old, options, drain_s=0, replaced=replaced))
+        reader, writer = await asyncio.open_connection("127.0.0.1", options.port)
+        writer.write(ask % b"stream")
+        assert b"connection: close" not in (await reader.readuntil(b"first\r\n")).lower()
+        await stack.enter_async_context(listening(new, options, DRAIN_S))
+        leaving = asyncio.create_task(own.aclose())
+        await only_one_listens(options.port)
+        async with httpx.AsyncClient() as client:
+            await client.get(f"http://127.0.0.1:{options.port}/new")
+        assert new.clients
+        old.gate.set()
+        assert b"second" in await reader.readuntil(b"0\r\n\r\n")
+        writer.write(ask % b"next")
+        answer = await reader.read()
+        assert answer.endswith(b'{"path": "/next"}') and b"connection: close" in answer.lower()
+        await leaving
+        writer.close()
 
 
 async def test_but_not_for_ever() -> None:

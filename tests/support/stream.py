@@ -2,18 +2,25 @@
 
 import json
 import urllib.request
+from collections.abc import Mapping
+from typing import Protocol
 
-from tests.support.server import Server
+
+class Asked(Protocol):
+    """A server, or a node of a cluster."""
+
+    @property
+    def url(self) -> str: ...
 
 
 class ChatStream:
     """The request is on its way once this is made."""
 
-    def __init__(self, server: Server, name: str, text: str = "hi") -> None:
+    def __init__(self, server: Asked, name: str, text: str = "hi", headers: Mapping[str, str] = {}) -> None:
         user = [{"role": "user", "content": text}]
         body = json.dumps({"model": name, "messages": user, "stream": True}).encode()
         request = urllib.request.Request(
-            f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json"}
+            f"{server.url}/v1/chat/completions", body, {"Content-Type": "application/json", **headers}
         )
         self._response = urllib.request.urlopen(request, timeout=60)
 
