@@ -5,12 +5,11 @@ import asyncio
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from providers.base import (
@@ -40,10 +39,10 @@ from serve_app.models import ModelStore, ModelUse
 from serve_app.native_process import NativeProcess
 from serve_app.progress import Progress
 from serve_app.pulls import pulled
+from serve_app.running import AnyProcess, Running, how_it_ended
 from serve_app.settings import Settings
 from serve_app.sleeper import Sleeper
 
-AnyProcess = EngineProcess | NativeProcess | FrontedProcess
 LOOPBACK = "127.0.0.1"
 FIRST_POLL_S = 0.01
 SLOWEST_POLL_S = 0.25
@@ -52,7 +51,6 @@ POLL_SHARE = 0.1
 PORT_TRIES = 3
 PORT_TAKEN = ("address already in use", "couldn't bind", "http server error")
 REASON_LINES = 20
-SIGNAL_BASE = 128
 CRASHES = 3
 CRASH_WINDOW_S = 60.0
 """An engine that dies so often within so many seconds is not started again."""
@@ -71,30 +69,6 @@ class LoadReport:
     needs: MemoryNeeds | None = None
     measured_bytes: int | None = None
     sleeping: bool = False
-
-
-@dataclass(slots=True)
-class Running:
-    """A loaded engine. `lost` resolves to the reason once it must not be used any more."""
-
-    process: AnyProcess
-    endpoint: Endpoint
-    gate: Gate
-    sleeper: Sleeper | None = None
-    lost: asyncio.Future[EngineDied] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    async def stop(self) -> None:
-        """Nothing is left of it afterwards. May be called again."""
-        if self.sleeper is not None:
-            self.sleeper.close()
-        await self.gate.close()
-        await self.process.stop()
-
-    async def condemn(self, reason: str) -> None:
-        """It runs and is of no use: the next request has a new one."""
-        self.process.verdict = reason
-        await self.gate.close()
-        await self.process.stop()
 
 
 class Engine:
@@ -170,7 +144,7 @@ class Engine:
                 await asyncio.wait([task])
         if self._load is not None and not self._load.cancelled() and self._load.exception() is None:
             running = self._load.result()
-            _lose(running, EngineDied(self._slot.name, "it was unloaded"))
+            running.lose(EngineDied(self._slot.name, "it was unloaded"))
             await running.stop()
         self._release_files()
 
@@ -407,7 +381,7 @@ class Engine:
             self._give_up(LoadFailed(self._slot.name, "engine_crash_loop", detail, lines))
         else:
             self._report(LoadReport(SlotState.ERROR, error=error))
-        _lose(running, error)
+        running.lose(error)
         # One that hangs takes its whole grace, and holds its device meanwhile.
         await running.stop()
         self._load = None
@@ -416,13 +390,6 @@ class Engine:
 def poll_pause_s(loading_s: float) -> float:
     """Between two questions to an engine that has been loading for so long."""
     return min(max(FIRST_POLL_S, POLL_SHARE * loading_s), SLOWEST_POLL_S)
-
-
-def how_it_ended(code: int) -> str:
-    if code <= SIGNAL_BASE:
-        return f"exited with code {code}"
-    name = signal.strsignal(code - SIGNAL_BASE) or "unknown"
-    return f"was ended by signal {code - SIGNAL_BASE} ({name})"
 
 
 def free_port() -> int:
@@ -437,8 +404,3 @@ def _endpoint(placement: Placement) -> Endpoint:
 
 def _port_was_taken(failure: LoadFailed) -> bool:
     return any(sign in line.lower() for line in failure.last_lines for sign in PORT_TAKEN)
-
-
-def _lose(running: Running, reason: EngineDied) -> None:
-    if not running.lost.done():
-        running.lost.set_result(reason)

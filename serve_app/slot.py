@@ -15,7 +15,7 @@ from providers.devices import Device
 from providers.registry import provider
 from serve_app.background import repeatedly
 from serve_app.config import parse_slot
-from serve_app.engine import LOOPBACK, Engine, LoadReport, Running
+from serve_app.engine import LOOPBACK, Engine, LoadReport
 from serve_app.engine_memory import available_bytes
 from serve_app.errors import LoadFailed
 from serve_app.granted import Granted
@@ -24,6 +24,7 @@ from serve_app.liveness import gone_among
 from serve_app.mailbox import Mailbox
 from serve_app.news import ReplicaNews, error_record
 from serve_app.orders import Order
+from serve_app.running import Running
 from serve_app.settings import load_settings
 from serve_app.stages import further_nodes, reservation
 from serve_app.unchanged import Fingerprint

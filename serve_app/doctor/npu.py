@@ -17,13 +17,14 @@ from providers.registry import provider
 from serve_app.config import parse_slot
 from serve_app.doctor.checklist import Checklist, Failed
 from serve_app.doctor.trial import Trial
-from serve_app.engine import Engine, LoadReport, Running
+from serve_app.engine import Engine, LoadReport
 from serve_app.errors import EngineDied, LoadFailed
 from serve_app.machine import this_node
 from serve_app.models.sizes import shown_bytes
 from serve_app.models.store import ModelStore
 from serve_app.progress import Progress, told_in_words
 from serve_app.pulls import pulled
+from serve_app.running import Running
 from serve_app.settings import Settings
 
 SLOT = "doctor"
