@@ -17,6 +17,9 @@ NODE = FAST_PATH | LOST_NODES
 """What Ray must have in its environment when it starts on a node."""
 
 
+NOTHING = "neither a GPU nor an NPU: slots run on the CPU, which Ray counts itself"
+
+
 @click.command("node-resources")
 @click.option("--resources", type=RESOURCES, default={}, help="What to declare beside what is found, or otherwise.")
 @click.option("--hardware", is_flag=True, help="Though no engine on PATH can use it: for engines in containers.")
@@ -34,7 +37,8 @@ def node_resources(resources: Mapping[str, float], hardware: bool, explain: bool
     seen = survey()
     made = declare(seen, whatever_engines=hardware)
     if explain:
-        told = {"found": lines(seen.hardware), "declared": made.reasons, "left out": made.left_out}
+        found = tuple(lines(seen.hardware)) or (NOTHING,)
+        told = {"found": found, "declared": made.reasons, "left out": made.left_out}
         for kind, texts in told.items():
             for text in texts:
                 click.echo(f"{kind:10}{text}", err=True)
