@@ -9,10 +9,11 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 
+from benchmarks.planning_figure import Figure
 from providers.capabilities import Capability
 from providers.spec import SlotSpec
 from serve_app.board import Board
@@ -28,17 +29,6 @@ SIZES = ((8, 1), (80, 10), (800, 100), (8000, 1000))
 ROUNDS, LEAST_S = 5, 0.05
 CLAIM = Claim(1, 0, 0, {"vram_gib": 8.0})
 ESTIMATE = {"weights_bytes": 4e9, "cache_bytes": 1e9, "node_bytes": 1e9, "device_bytes": 4e9}
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """`amount` per `unit`: CPU microseconds, bytes, or what the name says."""
-
-    what: str
-    slots: int
-    nodes: int
-    amount: float
-    unit: str
 
 
 def cpu_us(work: Callable[[], object], least_s: float = LEAST_S) -> float:

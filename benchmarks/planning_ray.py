@@ -13,7 +13,7 @@ from ray.experimental import internal_kv
 from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.schema import LoggingConfig
 
-from benchmarks.planning import Figure
+from benchmarks.planning_figure import Figure
 from serve_app.liveness import living_replicas
 from serve_app.nodes import alive_nodes
 from serve_app.warm_workers import WarmWorkers
