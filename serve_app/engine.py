@@ -142,8 +142,7 @@ class Engine:
             if task is not None and not task.done():
                 task.cancel()
                 await asyncio.wait([task])
-        if self._load is not None and not self._load.cancelled() and self._load.exception() is None:
-            running = self._load.result()
+        if (running := self._loaded) is not None:
             running.lose(EngineDied(self._slot.name, "it was unloaded"))
             await running.stop()
         self._release_files()
@@ -159,11 +158,17 @@ class Engine:
 
     async def sleep(self) -> None:
         """Put a quiet engine to sleep until a client sends something, if it is one that may."""
+        running = self._loaded
+        if running is not None and running.sleeper is not None and not running.lost.done():
+            await running.sleeper.fall_asleep()
+
+    @property
+    def _loaded(self) -> Running | None:
+        """What the last load has brought; None: it is not done, or has failed."""
         load = self._load
-        if load is not None and load.done() and not load.cancelled() and load.exception() is None:
-            sleeper = load.result().sleeper
-            if sleeper is not None and not load.result().lost.done():
-                await sleeper.fall_asleep()
+        if load is None or not load.done() or load.cancelled() or load.exception() is not None:
+            return None
+        return load.result()
 
     def _tell_ready(self, sleeping: bool) -> None:
         if self._ready is not None and not self._stopped:

@@ -25,6 +25,7 @@ from serve_app.successor import listeners
 
 PATIENCE_S = 20.0
 DRAIN_S = 5
+ASK = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 class Application:
@@ -231,6 +232,18 @@ async def only_one_listens(port: int) -> None:
         await asyncio.sleep(0.01)
 
 
+async def replaced() -> bool:
+    return True
+
+
+async def taken_over(port: int, new: Application) -> None:
+    """Who comes now is answered by the new one."""
+    await only_one_listens(port)
+    async with httpx.AsyncClient() as client:
+        await client.get(f"http://127.0.0.1:{port}/new")
+    assert new.clients
+
+
 async def test_what_is_being_answered_is_answered_to_the_end() -> None:
     app = Application()
     options = ListenOptions("127.0.0.1", free_port(), 60)
@@ -269,28 +282,20 @@ async def test_one_that_is_replaced_goes_on_until_the_other_is_there() -> None:
 
 async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> None:
     """Who comes anew gets the other one; a stream is not cut when its usual time to end is over."""
-
-    async def replaced() -> bool:
-        return True
-
     old, new = Application(), Application()
     options = ListenOptions("127.0.0.1", free_port(), 60)
-    ask = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
     async with asyncio.timeout(PATIENCE_S), contextlib.AsyncExitStack() as stack:
         own = contextlib.AsyncExitStack()
         await own.enter_async_context(listening(old, options, drain_s=0, replaced=replaced))
         kept, slow = [await asyncio.open_connection("127.0.0.1", options.port) for _ in range(2)]
-        kept[1].write(ask % b"first")
+        kept[1].write(ASK % b"first")
         assert b'"/first"' in await kept[0].readuntil(b"}")
-        slow[1].write(ask % b"gate")
+        slow[1].write(ASK % b"gate")
         await old.asked.wait()
         await stack.enter_async_context(listening(new, options, DRAIN_S))
         leaving = asyncio.create_task(own.aclose())
-        await only_one_listens(options.port)
-        async with httpx.AsyncClient() as client:
-            await client.get(f"http://127.0.0.1:{options.port}/new")
-        assert new.clients
-        kept[1].write(ask % b"second")
+        await taken_over(options.port, new)
+        kept[1].write(ASK % b"second")
         answer = await kept[0].read()
         assert answer.endswith(b'{"path": "/second"}') and b"connection: close" in answer.lower()
         assert not leaving.done()
@@ -303,28 +308,20 @@ async def test_one_that_is_replaced_answers_its_open_connections_once_more() -> 
 
 async def test_a_connection_in_the_middle_of_an_answer_is_not_closed_without_a_word() -> None:
     """Its client was promised that it may send the next request when this answer is over."""
-
-    async def replaced() -> bool:
-        return True
-
     old, new = Application(), Application()
     options = ListenOptions("127.0.0.1", free_port(), 60)
-    ask = b"GET /%b HTTP/1.1\r\nHost: here\r\n\r\n"
     async with asyncio.timeout(PATIENCE_S), contextlib.AsyncExitStack() as stack:
         own = contextlib.AsyncExitStack()
         await own.enter_async_context(listening(old, options, drain_s=0, replaced=replaced))
         reader, writer = await asyncio.open_connection("127.0.0.1", options.port)
-        writer.write(ask % b"stream")
+        writer.write(ASK % b"stream")
         assert b"connection: close" not in (await reader.readuntil(b"first\r\n")).lower()
         await stack.enter_async_context(listening(new, options, DRAIN_S))
         leaving = asyncio.create_task(own.aclose())
-        await only_one_listens(options.port)
-        async with httpx.AsyncClient() as client:
-            await client.get(f"http://127.0.0.1:{options.port}/new")
-        assert new.clients
+        await taken_over(options.port, new)
         old.gate.set()
         assert b"second" in await reader.readuntil(b"0\r\n\r\n")
-        writer.write(ask % b"next")
+        writer.write(ASK % b"next")
         answer = await reader.read()
         assert answer.endswith(b'{"path": "/next"}') and b"connection: close" in answer.lower()
         await leaving
