@@ -26,6 +26,7 @@ from providers.flm.options import FlmSlot
 from providers.flm.recognizer import FlmRecognizer
 from providers.flm.reply import envelope, stream, whole
 from providers.native.server import sent_away
+from providers.openai.engine_errors import unsupported
 
 MOST_SESSIONS = 256
 """Each has a thread, which mostly waits for its turn. Who speaks now and then must not keep chats away."""
@@ -64,7 +65,7 @@ class FlmFront(AsrServer):
     async def answer(self, request: web.Request, model: Loaded) -> web.StreamResponse:
         if not self._slot.offers(needed := NEEDED[request.path]):
             message = f"Slot '{self._slot.name}' has no capability {needed}."
-            return _refused(EngineError(501, message, "not_supported_error", "not_supported"))
+            return _refused(unsupported(message))
         if request.path == SESSION_PATH:
             return await super().answer(request, model)
         link = request.transport

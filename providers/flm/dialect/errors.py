@@ -12,6 +12,7 @@ from pydantic import JsonValue
 
 from providers.errors import EngineError
 from providers.native.errors import engine_error
+from providers.openai.engine_errors import unsupported
 
 _UNNAMED = "The engine failed without saying why."
 
@@ -70,7 +71,7 @@ def refused(status: int, error: JsonValue) -> EngineError:
     if status == 413:
         return EngineError(413, "The request is larger than 256 MiB.", "invalid_request_error", "request_too_large")
     if status in (404, 405):
-        return EngineError(501, f"The engine has no such route: {message}", "not_supported_error", "not_supported")
+        return unsupported(f"The engine has no such route: {message}")
     if 400 <= status < 500 or fields.get("code") == 400:
         return EngineError(400, message, "invalid_request_error", "invalid_value")
     return EngineError(status if status >= 500 else 500, message, "server_error", "engine_error")

@@ -4,13 +4,11 @@ llama-server answers `{"error": {"code": <integer>, "message", "type"}}`, and 50
 https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
 """
 
-import json
 import re
 from dataclasses import dataclass
 
-from pydantic import JsonValue
-
 from providers.errors import EngineError
+from providers.openai.engine_errors import error_field, key_refused, rate_limited, too_long, unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +54,23 @@ def engine_error(status: int, body: bytes) -> EngineError:
     """The client's error for an engine's answer that is not 2xx."""
     message, kind = _message(status, body)
     if kind == "exceed_context_size_error" or _TOO_LONG.search(message):
-        return EngineError(400, message, "exceed_context_size_error", "context_length_exceeded")
+        return too_long(message)
     match status:
         case 401 | 403:
-            return EngineError(502, "The engine refused this server's key.", "server_error", "engine_refused")
+            return key_refused()
         case 404 | 405:
-            return _unsupported(f"The engine has no such route: {message}")
+            return unsupported(f"The engine has no such route: {message}")
         case 501:
-            return _unsupported(message)
+            return unsupported(message)
         case 503:
             code = "model_loading" if "loading" in message.lower() else "overloaded"
             return EngineError(503, message, "server_error", code)
         case 429:
-            return EngineError(429, message, "rate_limit_error", "overloaded")
+            return rate_limited(message)
         case _ if 400 <= status < 500:
             return _mistaken(message) or _invalid(status, message)
         case 500 if _NO_LOGITS.search(message):
-            return _unsupported("This slot's model does not generate text.")
+            return unsupported("This slot's model does not generate text.")
         case 500:
             return _mistaken(message) or EngineError(500, message, "server_error", "engine_error")
         case _:
@@ -80,23 +78,11 @@ def engine_error(status: int, body: bytes) -> EngineError:
 
 
 def _message(status: int, body: bytes) -> tuple[str, str | None]:
-    error = _error_field(body)
+    error = error_field(body, "error", "message")
     if isinstance(error, dict):
         kind = error.get("type")
         return str(error.get("message") or f"HTTP {status}"), kind if isinstance(kind, str) else None
     return str(error or body.decode(errors="replace").strip()[:500] or f"HTTP {status}"), None
-
-
-def _error_field(body: bytes) -> JsonValue:
-    try:
-        answer: JsonValue = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer.get("error") or answer.get("message") if isinstance(answer, dict) else None
-
-
-def _unsupported(message: str) -> EngineError:
-    return EngineError(501, message, "not_supported_error", "not_supported")
 
 
 def _mistaken(message: str) -> EngineError | None:

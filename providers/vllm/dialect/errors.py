@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from providers.base import JsonObject
 from providers.errors import EngineError
+from providers.openai.engine_errors import error_field, key_refused, rate_limited, too_long, unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +59,20 @@ def streamed_error(error: JsonValue) -> JsonObject:
 
 def _as_clients(status: int, message: str, param: str | None) -> EngineError:
     if _TOO_LONG.search(message):
-        return EngineError(400, message, "exceed_context_size_error", "context_length_exceeded")
+        return too_long(message)
     if _DEAD.search(message):
         return EngineError(502, "The engine died while it computed the answer.", "server_error", "engine_died")
     match status:
         case 401 | 403:
-            return EngineError(502, "The engine refused this server's key.", "server_error", "engine_refused")
+            return key_refused()
         case 404 | 405:
-            return _unsupported(f"The engine has no such route or model: {message}")
+            return unsupported(f"The engine has no such route or model: {message}")
         case 501:
-            return _unsupported(message)
+            return unsupported(message)
         case 503:
             return EngineError(503, message, "server_error", "overloaded")
         case 429:
-            return EngineError(429, message, "rate_limit_error", "overloaded")
+            return rate_limited(message)
         case _ if 400 <= status < 500:
             return _mistaken(status, message, param)
         case _:
@@ -85,13 +86,9 @@ def _mistaken(status: int, message: str, param: str | None) -> EngineError:
     return EngineError(400 if status == 422 else status, message, "invalid_request_error", code, named)
 
 
-def _unsupported(message: str) -> EngineError:
-    return EngineError(501, message, "not_supported_error", "not_supported")
-
-
 def _said(status: int, body: bytes) -> tuple[str, str | None]:
     """Message and field. Errors of Anthropic's routes have no field."""
-    error = _error_field(body)
+    error = error_field(body, "error", "message", "detail")
     if not isinstance(error, dict):
         return str(error or body.decode(errors="replace").strip()[:500] or f"HTTP {status}"), None
     message, param = str(error.get("message") or f"HTTP {status}"), error.get("param")
@@ -99,11 +96,3 @@ def _said(status: int, body: bytes) -> tuple[str, str | None]:
         loc, complaint = invalid["loc"], invalid["msg"].removeprefix("Value error, ")
         return (f"Invalid '{loc}': {complaint}" if loc else complaint), loc or None
     return _DETAILS.sub("", message), param.removeprefix("body.") if isinstance(param, str) and param else None
-
-
-def _error_field(body: bytes) -> JsonValue:
-    try:
-        answer: JsonValue = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer.get("error") or answer.get("message") or answer.get("detail") if isinstance(answer, dict) else None
